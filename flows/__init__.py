@@ -1,0 +1,1 @@
+"""What runs when: Prefect flows around the library `pinsage`, recorded in MLflow."""

@@ -1,0 +1,73 @@
+"""What a run shows in Prefect's pages. The only module that creates Prefect artifacts.
+
+An artifact's key is the same for every run, so that Prefect shows its history.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, cast
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.results import read_periods, table_rows
+from pinsage.store import Artifact
+
+if TYPE_CHECKING:
+    from pinsage.training.loop import EpochReport
+
+
+def link_tracking(url: str | None) -> None:
+    """Link to the MLflow run, where there is one."""
+    if url:
+        create_link_artifact(url, "MLflow run", key="mlflow-run")
+
+
+def link_data_docs(stage: str, checked: Artifact, tracking_url: str | None) -> None:
+    """Link to the pages of a data contract, in MLflow where the run is tracked."""
+    page = checked.file("data_docs/index.html")
+    verdict = "holds" if checked.facts["passed"] else "is broken"
+    if tracking_url:
+        url = f"{tracking_url}/artifacts/data_docs/index.html"
+        create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}")
+    markdown = f"# {stage}: the contract {verdict}\n\nPages on disk: `{page}`\n"
+    create_markdown_artifact(markdown, key=f"contract-{stage}", description=f"Contract {verdict}")
+
+
+def show_results(evaluated: Artifact, summary: str) -> None:
+    """The result table twice: to read (Markdown) and to sort (table)."""
+    create_markdown_artifact(summary, key="results", description="PinSage beside the baselines")
+    rows = list(table_rows(read_periods(evaluated)))
+    create_table_artifact(rows, key="results-table", description="One row a period and method")
+
+
+class TrainingProgress:
+    """A progress bar in Prefect's pages; it appears with the first epoch that is trained."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+        self._artifact: UUID | None = None
+
+    def epoch(self, report: EpochReport) -> None:
+        """Move on by an epoch. Early stopping may end the training before 100 %."""
+        percent = min(100.0, 100.0 * report.epoch / self._epochs)
+        said = f"Epoch {report.epoch} of at most {self._epochs}, loss {report.loss:.4f}"
+        if self._artifact is None:
+            made = create_progress_artifact(percent, key="training-progress", description=said)
+            # The function is typed for callers that await as well; called plainly, it is done.
+            self._artifact = cast("UUID", made)
+        else:
+            update_progress_artifact(self._artifact, percent, description=said)
+
+
+def plain(text: str) -> str:
+    """Text from the data, inert in Markdown and HTML."""
+    escaped = html.escape(text)
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~" else each for each in escaped)

@@ -1,0 +1,147 @@
+"""The commands that run the pipeline; they join `pinsage` through its entry-point group.
+
+Invariant: importing this module costs nothing beyond typer; Prefect, MLflow and torch are imported
+by the commands that use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pinsage.config import Config, load_config
+from pinsage.console import AsJson, Overrides, print_json
+from pinsage.errors import ConfigError
+
+DEFAULT_DATA = "movielens-100k"
+STAGE_FLOWS = {
+    "validate": "Land the sources and check them against their data contract.",
+    "ingest": "Bring everything up to the ingested and split data.",
+    "graph": "Bring everything up to the graphs and their neighbourhoods.",
+    "train": "Bring everything up to a trained model.",
+    "evaluate": "Bring everything up to the evaluation beside the baselines.",
+    "embed": "Bring everything up to the embeddings of all items.",
+    "index": "Bring everything up to the nearest-neighbour index.",
+    "publish": "Bring everything up to a published and registered version.",
+}
+_MODULES = {"index": "embed"}  # flows that share a file with another
+_PANEL = "Pipeline"
+
+ConfigNeeded = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration file (TOML).")
+]
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=_PANEL)
+def demo(
+    data: Annotated[
+        str | None,
+        typer.Option(help="A file of configs/, without .toml.", show_default="movielens-100k"),
+    ] = None,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="Configuration file, instead of --data."
+        ),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the whole pipeline on real data, and show the results and some related items."""
+    config = load_config(_demo_config(data, config_file), tuple(overrides or ()))
+    result = _run_flow("nightly", config)
+    from flows.showcase import show
+
+    show(config, result)
+
+
+@app.command(rich_help_panel=_PANEL)
+def run(config_file: ConfigNeeded, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Run everything from the raw interactions to a published version."""
+    config = load_config(config_file, tuple(overrides or ()))
+    result = _run_flow("nightly", config)
+    from dataclasses import asdict
+
+    if as_json:
+        print_json(asdict(result))
+    else:
+        typer.echo(f"{config.name}: published {result.version}")
+
+
+@app.command(rich_help_panel=_PANEL)
+def ui(
+    profile: Annotated[str, typer.Option(help="How the servers run: local.")] = "local",
+    root: Annotated[Path, typer.Option(help="Folder that holds everything written.")] = Path("var"),
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow.")] = 5000,
+) -> None:
+    """Start Prefect, a worker for each pool and MLflow on this machine, until Ctrl-C."""
+    from flows.ui import serve
+
+    serve(profile, root, prefect_port=prefect_port, mlflow_port=mlflow_port)
+
+
+def _stage_command(stage: str) -> Callable[..., None]:
+    def command(
+        config_file: ConfigNeeded, overrides: Overrides = None, as_json: AsJson = False
+    ) -> None:
+        config = load_config(config_file, tuple(overrides or ()))
+        result = _run_flow(stage, config)
+        if as_json:
+            print_json(_document(result))
+        else:
+            typer.echo(f"{stage}: {result.path}")
+
+    return command
+
+
+for _stage, _help in STAGE_FLOWS.items():
+    app.command(_stage, help=_help, rich_help_panel=_PANEL)(_stage_command(_stage))
+
+
+def _run_flow(name: str, config: Config) -> Any:
+    from importlib import import_module
+
+    from rich.console import Console
+
+    from flows.console import stage_lines
+    from flows.embedded import start_embedded_api
+    from flows.settings import check_server, environment
+
+    console = Console(stderr=True)  # stdout is for the answer
+    embedded = environment(config.root, terminal=True)
+    ready = start_embedded_api(config.root) if embedded else check_server
+    with console.status("starting Prefect and MLflow …"):
+        flow = getattr(import_module(f"flows.{_MODULES.get(name, name)}"), name)
+        ready()
+    with stage_lines(console):
+        return flow(config)
+
+
+def _demo_config(data: str | None, config_file: Path | None) -> Path:
+    if config_file is not None:
+        if data is not None:
+            raise ConfigError(
+                "--data names a file of configs/, --config any file: give one of them"
+            )
+        return config_file
+    name = f"{data or DEFAULT_DATA}.toml"
+    folders = (Path.cwd() / "configs", Path(__file__).resolve().parents[1] / "configs")
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    there = sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
+    raise ConfigError(
+        f"--data {data or DEFAULT_DATA}: no {name} in {' or '.join(map(str, folders))}; "
+        + (f"there is {', '.join(there)}" if there else "name a file with --config")
+    )
+
+
+def _document(result: Any) -> dict[str, Any]:
+    manifest = getattr(result, "manifest", None)
+    facts = {"key": manifest.key, "facts": manifest.facts} if manifest else {"version": result.name}
+    return {"path": str(result.path), "reused": result.reused, **facts}

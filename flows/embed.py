@@ -1,0 +1,32 @@
+"""Flow: everything up to embeddings that keep their contract, and their index."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows import stages, upstream
+from flows.session import session
+from pinsage.config import Config
+from pinsage.store import Artifact
+
+
+@flow(name="embed", flow_run_name="{config.name}", result_serializer="json")
+def embed(config: Config) -> Artifact:
+    """Bring everything up to the embeddings of all items; returns the embeddings."""
+    with session(config, "embed") as run:
+        data = upstream.data(run)
+        past = upstream.graph(run, data, "train")
+        trained = stages.train(run, data, past)
+        _, embedded = upstream.embeddings(run, data, past, trained)
+        return embedded
+
+
+@flow(name="index", flow_run_name="{config.name}", result_serializer="json")
+def index(config: Config) -> Artifact:
+    """Bring everything up to the nearest-neighbour index."""
+    with session(config, "index") as run:
+        data = upstream.data(run)
+        past = upstream.graph(run, data, "train")
+        trained = stages.train(run, data, past)
+        _, embedded = upstream.embeddings(run, data, past, trained)
+        return stages.index(run, embedded)

@@ -1,0 +1,23 @@
+"""Flow: everything up to the evaluation of a trained model beside the baselines."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows import stages, upstream
+from flows.session import session
+from flows.summary import show_results
+from pinsage.config import Config
+from pinsage.store import Artifact
+
+
+@flow(name="evaluate", flow_run_name="{config.name}", result_serializer="json")
+def evaluate(config: Config) -> Artifact:
+    """Bring everything up to the evaluation on the validation and test periods."""
+    with session(config, "evaluate") as run:
+        data = upstream.data(run)
+        past = upstream.graph(run, data, "train")
+        trained = stages.train(run, data, past)
+        evaluated = stages.evaluate(run, data, past, trained)
+        show_results(run, evaluated)
+        return evaluated

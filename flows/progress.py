@@ -1,0 +1,34 @@
+"""What a run is doing, as structured log records: the commands draw them, Prefect stores them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+EVENT = "pinsage_event"  # attribute of the log record that carries the event
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """A stage began, goes on, or ended. `seconds` and `peak_mib` are of the stage's own work."""
+
+    stage: str
+    state: Literal["running", "done", "reused", "failed"]
+    note: str = ""
+    seconds: float = 0.0
+    peak_mib: float = 0.0
+
+    def __str__(self) -> str:
+        if self.state == "done":
+            return f"{self.stage}: done in {self.seconds:.1f} s, peak {self.peak_mib:,.0f} MiB"
+        if self.state == "reused":
+            return f"{self.stage}: unchanged, not run again"
+        return f"{self.stage}: {self.state}" + (f" ({self.note})" if self.note else "")
+
+
+def announce(event: StageEvent) -> None:
+    """Log an event."""
+    _log.info("%s", event, extra={EVENT: event})

@@ -1,0 +1,130 @@
+"""The model registry: a published version becomes a version of the registered model.
+
+Invariant: one registered version a published version, however often it is asked for; an alias is
+only moved to a version that is registered completely.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from packaging.requirements import Requirement
+
+from pinsage.config import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pinsage.retrieval.publish import Version
+
+CHALLENGER = "challenger"
+CHAMPION = "champion"
+
+_DISTRIBUTION = "pinsage-pipeline"
+_CODE = Path(__file__).with_name("registered_model.py")
+_EXAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model; `uri` loads it."""
+
+    name: str
+    version: str
+    reused: bool
+
+    @property
+    def uri(self) -> str:
+        """Address for `mlflow.pyfunc.load_model`, while no other version is champion."""
+        return f"models:/{self.name}@{CHAMPION}"
+
+
+def model_name(config: Config) -> str:
+    """The configured name, else `pinsage-` and the name of the data set."""
+    return config.tracking.model or f"pinsage-{config.name}"
+
+
+def register(
+    client: mlflow.MlflowClient, config: Config, published: Version, run_id: str
+) -> Registered:
+    """Register a published version, as `challenger` and then as `champion`.
+
+    The model is logged to the run `run_id`. Raises MlflowException; calling it again is safe.
+    """
+    name = model_name(config)
+    known = client.search_model_versions(f"name = '{name}' and tags.published = '{published.name}'")
+    number = str(known[0].version) if known else _log_model(name, published, run_id)
+    client.set_registered_model_alias(name, CHALLENGER, number)
+    client.set_registered_model_alias(name, CHAMPION, number)
+    return Registered(name, number, reused=bool(known))
+
+
+def requirements() -> list[str]:
+    """What loading the model needs, pinned to what is installed here (nothing is inferred)."""
+    try:
+        declared = [Requirement(line) for line in requires(_DISTRIBUTION) or ()]
+    except PackageNotFoundError:
+        declared = []
+    needed = [each.name for each in declared if each.marker is None or _is_index(each)]
+    # A local build tag such as +cpu is on no package index.
+    return [f"{name}=={version(name).partition('+')[0]}" for name in ["mlflow", *needed]]
+
+
+def _log_model(name: str, published: Version, run_id: str) -> str:
+    from pinsage.retrieval.published import open_version
+
+    items = open_version(published.path).items
+    with _quietly(), mlflow.start_run(run_id=run_id, nested=True):
+        logged = mlflow.pyfunc.log_model(
+            name="related-items",
+            python_model=str(_CODE),
+            artifacts={"version": str(published.path)},
+            signature=signature(items["item_id"]),
+            input_example=(items[["item_id"]].head(_EXAMPLES), {"k": 3}),
+            pip_requirements=requirements(),
+            metadata={"published": published.name},
+        )
+    # Registered in a second step, so that the tag is there from the version's first moment.
+    with _quietly():
+        made = mlflow.register_model(logged.model_uri, name, tags={"published": published.name})
+    return str(made.version)
+
+
+def signature(item_ids: pd.Series) -> ModelSignature:
+    """Item ids of the catalog's own type in; item, rank, neighbour, title and score out."""
+    id_type = DataType.long if item_ids.dtype.kind == "i" else DataType.string
+    return ModelSignature(
+        inputs=Schema([ColSpec(id_type, "item_id")]),
+        outputs=Schema(
+            [
+                ColSpec(id_type, "item_id"),
+                ColSpec(DataType.long, "rank"),
+                ColSpec(id_type, "neighbour_id"),
+                ColSpec(DataType.string, "title"),
+                ColSpec(DataType.double, "score"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
+    )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """MLflow prints past its logger, and warns of type hints in its own modules."""
+    with warnings.catch_warnings(), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _is_index(requirement: Requirement) -> bool:
+    return requirement.marker is not None and requirement.marker.evaluate({"extra": "index"})

@@ -1,0 +1,216 @@
+"""What the stages of one run share: configuration, artifacts, tracking, and a record of it all.
+
+<root>/runs/<run-id>.json says which artifact every stage used, made or found, and what came of
+the run; it is written for failed runs too.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import runtime
+from prefect.settings import get_current_settings
+from prefect.utilities.urls import url_for
+
+from flows import artifacts
+from flows.progress import StageEvent, announce
+from flows.settings import prepare_process
+from flows.tracking import TrackedRun, Tracker, connected
+from pinsage import __version__
+from pinsage.config import Config
+from pinsage.files import write_atomic
+from pinsage.store import Artifact, Store
+
+_HOME = Path(__file__).resolve().parents[1]
+
+
+class Book:
+    """What a run used and made; becomes <root>/runs/<run-id>.json.
+
+    No dataclass: Prefect would look into it, and draw every task as depending on all before it.
+    """
+
+    def __init__(self, run_id: str, flow: str) -> None:
+        self.run_id = run_id
+        self.flow = flow
+        self.started = _now()
+        self.stages: dict[str, Artifact] = {}
+        self.outcome: dict[str, Any] = {}
+
+    def document(self, state: str) -> dict[str, Any]:
+        """The run as JSON."""
+        return {
+            "run_id": self.run_id,
+            "flow": self.flow,
+            "state": state,
+            "started": self.started,
+            "ended": _now(),
+            "code_version": __version__,
+            "stages": {name: _entry(artifact) for name, artifact in self.stages.items()},
+            **self.outcome,
+        }
+
+
+@dataclass(frozen=True)
+class Run:
+    """One flow run, as its stages see it."""
+
+    config: Config
+    store: Store
+    tracker: Tracker
+    book: Book
+    is_attached: bool = False  # to a parent run of another process, which tracks the other stages
+
+    @contextmanager
+    def stage(self, name: str, *, tracked: bool = True) -> Iterator[StageRecord]:
+        """Announce, track and record one stage; whatever it raises is recorded and passed on.
+
+        `tracked` is off where another process has recorded the stage below the same parent.
+        """
+        announce(StageEvent(name, "running"))
+        started = time.monotonic()
+        is_mine = tracked and (not self.is_attached or name == self.book.flow)
+        child = self.tracker.stage(name) if is_mine else nullcontext(self.tracker.nothing())
+        try:
+            with child as written:
+                yield StageRecord(name, self, written, started)
+        except BaseException as error:
+            seconds = time.monotonic() - started
+            announce(StageEvent(name, "failed", type(error).__name__, seconds))
+            raise
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """Where a stage puts what it made. `started` is on the monotonic clock, in seconds."""
+
+    name: str
+    run: Run
+    tracked: TrackedRun
+    started: float
+
+    @property
+    def url(self) -> str | None:
+        """Page of the stage's MLflow run, where there is one."""
+        return self.run.tracker.url_of(self.tracked)
+
+    def keep(self, artifact: Artifact) -> Artifact:
+        """Record the stage's artifact, and hand it on."""
+        manifest = artifact.manifest
+        self.run.book.stages[self.name] = artifact
+        self.tracked.artifact(artifact)
+        state: Literal["reused", "done"] = "reused" if artifact.reused else "done"
+        announce(StageEvent(self.name, state, "", manifest.seconds, manifest.peak_mib))
+        return artifact
+
+    def keep_inputs(self, landed: Artifact) -> None:
+        """Log the landed tables as the data sets of this stage and of the whole run."""
+        for name in ("interactions.parquet", "items.parquet"):
+            if name in landed.manifest.files:
+                file, digest = landed.file(name), landed.digest(name)
+                parent = (
+                    self.run.tracker.nothing() if self.run.is_attached else self.run.tracker.parent
+                )
+                for tracked in (self.tracked, parent):
+                    tracked.dataset(f"{self.run.config.name}-{file.stem}", file, digest, "source")
+
+    def keep_outcome(self, *, reused: bool, **outcome: str) -> None:
+        """Record what a stage did that leaves no artifact in the store."""
+        self.run.book.outcome.update(outcome)
+        self.tracked.write(tags={**outcome, "reused": str(reused).lower()})
+        self.run.tracker.parent.write(tags=outcome)
+        seconds = time.monotonic() - self.started
+        announce(StageEvent(self.name, "reused" if reused else "done", "", seconds))
+
+
+@contextmanager
+def session(config: Config, flow: str, *, parent: str | None = None) -> Iterator[Run]:
+    """The run of a flow, tracked from its first to its last moment.
+
+    `parent` is the MLflow run to record below, where another process began one.
+    """
+    prepare_process()
+    book = Book(_run_id(), flow)
+    with connected(config) as tracker:
+        if parent is None:
+            tracker.begin(flow, _tags(config, book))
+        else:
+            tracker.attach(parent)
+        artifacts.link_tracking(tracker.url)
+        try:
+            yield Run(config, Store(config.root), tracker, book, is_attached=parent is not None)
+        except BaseException as error:
+            _end(config, tracker, book, parent, error)
+            raise
+        _end(config, tracker, book, parent, None)
+
+
+def _end(
+    config: Config, tracker: Tracker, book: Book, parent: str | None, error: BaseException | None
+) -> None:
+    document = book.document("failed" if error else "completed")
+    document["mlflow_run_id"] = tracker.parent.run_id
+    document["error"] = str(error) if error else None
+    text = json.dumps(document, indent=2, default=str) + "\n"
+    tracker.parent.text("run.json", text)
+    if parent is None:
+        tracker.parent.end(error)
+    write_atomic(config.root / "runs" / f"{book.run_id}.json", text)
+
+
+def _run_id() -> str:
+    """Sorts by time; the end is the Prefect flow run's id, so that the one leads to the other."""
+    return f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{str(runtime.flow_run.id)[:8]}"
+
+
+def _tags(config: Config, book: Book) -> dict[str, str]:
+    tags = {
+        "dataset": config.name,
+        "flow": book.flow,
+        "run_id": book.run_id,
+        "code.version": __version__,
+        "prefect.flow_run_id": str(runtime.flow_run.id),
+        "mlflow.source.name": f"flows/{book.flow}.py",
+        "mlflow.source.type": "JOB",
+    }
+    page = url_for("flow-run", runtime.flow_run.id)
+    if page and get_current_settings().server.ui.enabled:  # the embedded API has no pages
+        tags["prefect.flow_run_url"] = page
+    commit = git_commit()
+    return {**tags, "mlflow.source.git.commit": commit} if commit else tags
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this code runs from, `-dirty` where it was changed; else None."""
+    question = ["git", "-C", str(_HOME), "describe", "--always", "--dirty", "--abbrev=40"]
+    if not (_HOME / ".git").exists():  # installed as a package: the commit around it says nothing
+        return None
+    try:
+        answer = subprocess.run(question, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _entry(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "path": str(artifact.path),
+        "key": manifest.key,
+        "digest": artifact.digest(),
+        "reused": artifact.reused,
+        "seconds": manifest.seconds,
+        "peak_mib": manifest.peak_mib,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

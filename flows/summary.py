@@ -1,0 +1,40 @@
+"""The summary of a run: the same Markdown in Prefect's artifacts and as MLflow's description."""
+
+from __future__ import annotations
+
+from flows import artifacts
+from flows.registration import Registered
+from flows.results import headline
+from flows.session import Run
+from pinsage.retrieval.publish import Version
+from pinsage.store import Artifact
+
+
+def show_results(
+    run: Run,
+    evaluated: Artifact,
+    version: Version | None = None,
+    registered: Registered | None = None,
+) -> None:
+    """Show the result tables and what was published; headline metrics go to the parent run."""
+    summary = markdown(run, evaluated, version, registered)
+    artifacts.show_results(evaluated, summary)
+    run.tracker.parent.describe(summary)
+    run.tracker.parent.write(metrics=headline(evaluated))
+
+
+def markdown(
+    run: Run, evaluated: Artifact, version: Version | None, registered: Registered | None
+) -> str:
+    """Results, what was published, and where to look further."""
+    tables = evaluated.file("table.md").read_text(encoding="utf-8")
+    lines = [f"# {run.config.name}", ""]
+    if version is not None:
+        again = " (the same as before)" if version.reused else ""
+        lines.append(f"- Published version `{version.name}`{again} in `{version.path}`")
+    if registered is not None:
+        lines.append(f"- Registered as version {registered.version} of `{registered.uri}`")
+    if run.tracker.url is not None:
+        lines.append(f"- [MLflow run]({run.tracker.url})")
+    lines.append(f"- Evaluation in `{evaluated.path}`")
+    return "\n".join([*lines, "", tables])

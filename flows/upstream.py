@@ -1,0 +1,35 @@
+"""What a stage needs first, brought up in order; whatever is unchanged is found, not run."""
+
+from __future__ import annotations
+
+from flows import stages
+from flows.session import Run
+from flows.stages import Data, Graph, Span
+from pinsage.store import Artifact
+
+
+def valid_data(run: Run) -> Artifact:
+    """The landed sources, which keep their contract."""
+    landed = stages.snapshot(run)
+    stages.validate(run, landed)
+    return landed
+
+
+def data(run: Run) -> Data:
+    """Interactions and items with dense rows, split by time."""
+    ingested = stages.ingest(run, valid_data(run))
+    return Data(ingested, stages.split(run, ingested))
+
+
+def graph(run: Run, known: Data, span: Span) -> Graph:
+    """The graph of the training period, or of everything up to now."""
+    built = stages.graph(run, known, span)
+    return Graph(built, stages.neighbourhoods(run, built, span))
+
+
+def embeddings(run: Run, known: Data, past: Graph, trained: Artifact) -> tuple[Graph, Artifact]:
+    """The graph that is embedded over, and embeddings of all items that keep their contract."""
+    present = past if run.config.embed.graph == "train" else graph(run, known, "full")
+    embedded = stages.embed(run, known, present, trained)
+    stages.validate_embeddings(run, known, embedded)
+    return present, embedded

@@ -1,0 +1,17 @@
+"""Flow: land the sources and check them against their data contract."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows import upstream
+from flows.session import session
+from pinsage.config import Config
+from pinsage.store import Artifact
+
+
+@flow(name="validate", flow_run_name="{config.name}", result_serializer="json")
+def validate(config: Config) -> Artifact:
+    """Land the sources and check them against their data contract."""
+    with session(config, "validate") as run:
+        return upstream.valid_data(run)

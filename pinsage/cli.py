@@ -1,0 +1,252 @@
+"""The command line: what is published, what is related to an item, data sets, configuration.
+
+The commands that run the pipeline come from `flows` through the entry-point group
+`pinsage.commands`. Invariant: nothing heavy is imported before a command's own body runs, so that
+`pinsage --help` starts in well under a second.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pinsage import __version__
+from pinsage.console import (
+    EXIT_CODES,
+    AsJson,
+    Commands,
+    ConfigFile,
+    Overrides,
+    add_commands,
+    locate,
+    locate_one,
+    print_json,
+    read_config,
+)
+from pinsage.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pinsage.retrieval.published import Neighbour, Published
+    from pinsage.retrieval.versions import VersionInfo
+
+_DOWNLOADS = Path("var/data")
+
+Name = Annotated[
+    str | None,
+    typer.Option(help="Name of the data set; not needed where only one is published."),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds what was published.", show_default="var"),
+]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command_line()()
+
+
+def command_line() -> typer.Typer:
+    """The whole command line, with the commands that installed packages add."""
+    app = typer.Typer(
+        cls=Commands,
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="PinSage: from raw interactions to published item embeddings.",
+    )
+    app.callback()(_options)
+    add_commands(app)
+    for command in (recommend, published, rollback):
+        app.command(rich_help_panel="Results")(command)
+    app.command(rich_help_panel="Preparation")(config)
+    datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
+    datasets.callback()(_no_options)  # a Typer app of one command would drop the command's name
+    datasets.command()(fetch)
+    app.add_typer(datasets, name="data", rich_help_panel="Preparation")
+    return app
+
+
+def recommend(
+    item: Annotated[str, typer.Argument(metavar="TITLE_OR_ID", help="Title or id of an item.")],
+    k: Annotated[int, typer.Option("--count", "-k", min=1, help="Related items to show.")] = 10,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the items most related to one, from the published version."""
+    folder, chosen = locate_one(read_config(config_file, overrides), root, name)
+    from pinsage.retrieval.published import load_published
+
+    version = load_published(folder, chosen)
+    row = version.find(item)
+    related = version.related(row, k)
+    if as_json:
+        print_json(_related_document(chosen, version, row, related))
+    else:
+        _show_related(chosen, version, row, related)
+
+
+def published(
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the published versions and say which one is current."""
+    folder, names = locate(read_config(config_file, overrides), root, name)
+    from pinsage.retrieval.versions import list_versions
+
+    versions = {each: list_versions(folder, each) for each in names}
+    if as_json:
+        listed = [
+            {"name": each, "versions": [asdict(version) for version in found]}
+            for each, found in versions.items()
+        ]
+        print_json({"root": str(folder), "published": listed})
+    else:
+        _show_versions(versions)
+
+
+def rollback(
+    version: Annotated[
+        str | None,
+        typer.Argument(metavar="VERSION", help="Version to go back to; else the one before."),
+    ] = None,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    root: Root = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier published version the current one."""
+    folder, chosen = locate_one(read_config(config_file, overrides), root, name)
+    if not yes:
+        _confirm(f"Take {chosen} back to {version or 'the version before the current one'}?")
+    from pinsage.retrieval.versions import rollback as roll_back
+
+    current = roll_back(folder, chosen, version)
+    if as_json:
+        print_json({"name": chosen, "version": current})
+    else:
+        typer.echo(f"{chosen}: {current} is current now")
+
+
+def config(
+    config_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="Configuration file; else every key is explained."),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a configuration and show every value, or explain every key there is.
+
+    With --json: the values, or the JSON Schema of the configuration.
+    """
+    from pinsage.config import Config
+    from pinsage.config_text import reference, to_toml
+
+    effective = read_config(config_file, overrides)
+    if as_json:
+        print_json(effective.model_dump(mode="json") if effective else Config.model_json_schema())
+    else:
+        typer.echo(to_toml(effective) if effective else reference(), nl=False)
+
+
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set, e.g. movielens-25m.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to put it in.")] = _DOWNLOADS,
+    mirror: Annotated[
+        str | None, typer.Option(metavar="URL", help="Other address than the official one.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download an official archive, check it and unpack it. An interrupted download is resumed."""
+    from pinsage.data import fetch as downloads
+
+    folder = downloads.fetch(name, to, base_url=mirror, progress=not as_json)
+    if as_json:
+        print_json({"name": name, "folder": str(folder)})
+    else:
+        typer.echo(f"{name}: in {folder}")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and stop."
+        ),
+    ] = False,
+) -> None:
+    """What can be asked before a command; `_show_version` has answered by now."""
+
+
+def _no_options() -> None:
+    """Nothing to set before a command of the group."""
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError("rollback asks before it acts, and nobody can answer here: add --yes")
+    typer.confirm(question, abort=True)
+
+
+def _related_document(
+    name: str, version: Published, row: int, related: list[Neighbour]
+) -> dict[str, Any]:
+    item = version.items.iloc[row]
+    return {
+        "name": name,
+        "version": version.version,
+        "item": {"item_id": item["item_id"], "title": item["title"]},
+        "related": [asdict(neighbour) for neighbour in related],
+    }
+
+
+def _show_related(name: str, version: Published, row: int, related: list[Neighbour]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text, not str: a title with square brackets must not be read as Rich's markup.
+    title = Text(f"Related to {version.items.iloc[row]['title']} ({name}, {version.version})")
+    table = Table(title=title, title_justify="left")
+    table.add_column("", justify="right")
+    table.add_column("item")
+    table.add_column("title", overflow="fold")
+    table.add_column("score", justify="right")
+    for each in related:
+        cells = (str(each.item_id), str(each.title))
+        table.add_row(str(each.rank), *map(Text, cells), f"{each.score:.3f}")
+    Console().print(table)
+
+
+def _show_versions(versions: dict[str, list[VersionInfo]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for column in ("data set", "version", "created", "items", "state"):
+        table.add_column(column, justify="right" if column == "items" else "left")
+    for name, found in versions.items():
+        for each in found:
+            state = "current" if each.current else "withdrawn" if each.withdrawn else ""
+            table.add_row(name, each.version, each.created[:16], f"{each.num_items:,}", state)
+    Console().print(table)

@@ -1,0 +1,88 @@
+"""Training and evaluation pairs (q, i): a user's interaction and the next one (paper, section 3.3).
+
+Interactions of one user at one timestamp have no order. Their places in a file would favour some
+items: sorted by id, the highest of one moment would always precede the lowest of the next. So
+they are ordered by a hash of (user, item, timestamp): the same everywhere, unrelated to ids and
+popularity, and drawn anew at each moment, so that an item bought every week is not the basket's
+representative every week.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_COLUMNS = ["user_row", "item_row", "timestamp"]
+# Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+_GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+Int32 = npt.NDArray[np.int32]
+UInt64 = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Consecutive interactions, ordered by user and time; three int32 arrays of one length."""
+
+    user_row: Int32
+    query_row: Int32
+    positive_row: Int32
+
+    def __len__(self) -> int:
+        return len(self.user_row)
+
+
+def consecutive_pairs(
+    interactions: pa.Table | Path,
+    *,
+    equal_times: Literal["drop", "both"],
+    max_gap_us: int = 0,
+) -> Pairs:
+    """Adjacent interactions of the same user, oldest first; pairs of an item with itself left out.
+
+    `interactions` has user_row, item_row and timestamp (µs), in any order. Pairs of one timestamp
+    are left out (`drop`) or taken in both directions (`both`). `max_gap_us` is the longest time
+    between the two, 0 for any.
+    """
+    if isinstance(interactions, Path):
+        interactions = pq.read_table(interactions, columns=_COLUMNS)
+    user, item, time = (interactions[name].to_numpy() for name in _COLUMNS)
+    order = np.lexsort((_hash(user, item, time), time, user))
+    user, item, time = user[order], item[order], time[order]
+    gap = np.diff(time)
+    pair = (user[1:] == user[:-1]) & (item[1:] != item[:-1])
+    if max_gap_us > 0:
+        pair &= gap <= max_gap_us
+    forward = pair if equal_times == "both" else pair & (gap > 0)
+    backward = pair & (gap == 0) if equal_times == "both" else np.zeros_like(pair)
+    # Row r gives the pair (r, r + 1) and, where asked for, (r + 1, r) right after it.
+    first = np.flatnonzero(np.stack([forward, backward], axis=1).ravel())
+    row, flipped = first // 2, first % 2
+    return Pairs(
+        user[row].astype(np.int32),
+        item[row + flipped].astype(np.int32),
+        item[row + 1 - flipped].astype(np.int32),
+    )
+
+
+def _hash(
+    user: npt.NDArray[np.integer], item: npt.NDArray[np.integer], time: npt.NDArray[np.integer]
+) -> UInt64:
+    """SplitMix64 finaliser, chained over the three."""
+    state = np.zeros(len(user), dtype=np.uint64)
+    for part in (user, item, time):
+        state = _mix(state ^ part.astype(np.int64).view(np.uint64))
+    return state
+
+
+def _mix(state: UInt64) -> UInt64:
+    state = state + np.uint64(_GAMMA)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
+    return state ^ (state >> np.uint64(31))

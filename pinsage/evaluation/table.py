@@ -1,0 +1,176 @@
+"""Results as rows, JSON, Markdown and a table for the terminal.
+
+All of them put K/N, the hit-rate of chance, beside a hit-rate, and every number has its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pinsage.evaluation.bootstrap import Interval
+from pinsage.evaluation.metrics import headline_k
+from pinsage.evaluation.results import ALL, Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = dict[str, Any]
+
+
+def to_rows(period: str, results: Results) -> list[Row]:
+    """One row a number: period, method, slice, metric, k, chance, value, low, high, num_pairs.
+
+    Hit-rates hold every point of the curve on `all`; `k` and `chance` are None elsewhere, and
+    numbers that nothing was measured for are None.
+    """
+    rows = []
+    for key in results.estimates.columns:
+        k = int(key.metric.removeprefix("hit_rate_")) if "hit_rate" in key.metric else None
+        rows.append(
+            {
+                "period": period,
+                "method": key.method,
+                "slice": key.slice,
+                "metric": "hit_rate" if k else key.metric,
+                "k": k,
+                "chance": k / results.num_items if k else None,
+                **_numbers(results.estimates.interval(key)),
+                "num_pairs": results.slices[key.slice],
+            }
+        )
+    return rows
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """The table as nested dictionaries, JSON-ready: methods → slices → metrics."""
+    return {
+        "num_pairs": results.num_pairs,
+        "num_users": results.num_users,
+        "num_queries": results.num_queries,
+        "num_items": results.num_items,
+        "mrr_block": results.mrr_block,
+        "confidence": results.estimates.confidence,
+        "chance": {f"hit_rate_{k}": k / results.num_items for k in results.ks},
+        "slices": results.slices,
+        "methods": {method: _method_json(results, method) for method in results.methods},
+    }
+
+
+def to_markdown(results: Results) -> str:
+    """Three Markdown tables: all pairs, slices, and beyond accuracy. Best numbers are bold."""
+    return "\n\n".join(
+        _markdown(header, body)
+        for header, body in (_main_table(results), _slice_table(results), _beyond_table(results))
+    )
+
+
+def to_rich(title: str, results: Results) -> Table:
+    """The table of all pairs for the terminal."""
+    from rich.table import Table
+
+    header, body = _main_table(results, bold=("[bold green]", "[/]"), split="\n")
+    table = Table(title=title, caption=_caption(results), header_style="bold")
+    for number, column in enumerate(header):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in body:
+        table.add_row(*row)
+    return table
+
+
+def _caption(results: Results) -> str:
+    level = f"{results.estimates.confidence:.0%}"
+    return (
+        f"{results.num_pairs:,} pairs of {results.num_users:,} users over {results.num_items:,} "
+        f"items; {level} intervals by bootstrap over users; K/N is chance"
+    )
+
+
+def _main_table(
+    results: Results, bold: tuple[str, str] = ("**", "**"), split: str = " "
+) -> tuple[list[str], list[list[str]]]:
+    chance = [f"HR@{k}{split}(K/N {_short(k / results.num_items)})" for k in results.ks]
+    header = ["method", *chance, "MRR", f"MRR{split}(blocks of {results.mrr_block})"]
+    best = {metric: _best_value(results, metric) for metric in results.metrics}
+    body = []
+    for method in results.methods:
+        row = [method]
+        for metric in results.metrics:
+            interval = results.get(method, metric)
+            marks = bold if interval.value == best[metric] else ("", "")
+            value = f"{marks[0]}{_short(interval.value)}{marks[1]}"
+            row.append(f"{value}{split}{_short(interval.low)}–{_short(interval.high)}")
+        body.append(row)
+    return header, body
+
+
+def _slice_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    metric = f"hit_rate_{headline_k(results.ks)}"
+    parts = [part for part in results.slices if part != ALL]
+    header = [f"HR@{headline_k(results.ks)}"]
+    header += [f"{part} ({results.slices[part]:,} pairs)" for part in parts]
+    body = [
+        [method, *(_cell(results.get(method, metric, part)) for part in parts)]
+        for method in results.methods
+    ]
+    return header, body
+
+
+def _beyond_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    header = ["top 10", "catalog coverage", "Gini", "mean popularity"]
+    body = []
+    for method, beyond in results.beyond.items():
+        numbers = [_short(beyond.coverage), _short(beyond.gini), f"{beyond.popularity:.1f}"]
+        body.append([method, *numbers])
+    return header, body
+
+
+def _best_value(results: Results, metric: str) -> float:
+    return max(results.get(method, metric).value for method in results.methods)
+
+
+def _method_json(results: Results, method: str) -> dict[str, Any]:
+    beyond = results.beyond[method]
+    return {
+        **{
+            part: {
+                metric: _numbers(results.get(method, metric, part)) for metric in results.metrics
+            }
+            for part in results.slices
+        },
+        "coverage_10": beyond.coverage,
+        "gini_10": beyond.gini,
+        "mean_popularity_10": beyond.popularity,
+    }
+
+
+def _numbers(interval: Interval) -> dict[str, float | None]:
+    named = {"value": interval.value, "low": interval.low, "high": interval.high}
+    # JSON has no NaN; a number that was not measured is null.
+    return {name: None if math.isnan(number) else number for name, number in named.items()}
+
+
+def _cell(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "–"
+    return f"{_short(interval.value)} {_short(interval.low)}–{_short(interval.high)}"
+
+
+def _short(value: float) -> str:
+    """Three significant digits without a leading zero: .491, .0505, 1.00."""
+    if value == 0:
+        return "0"
+    digits = 4 if value < 0.0995 else 3
+    return f"{value:.{digits}f}".removeprefix("0") if value < 0.9995 else f"{value:.2f}"
+
+
+def _markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    return "\n".join(_markdown_lines(header, body))
+
+
+def _markdown_lines(header: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|---{'|--:' * (len(header) - 1)}|"
+    for row in body:
+        yield f"| {' | '.join(row)} |"

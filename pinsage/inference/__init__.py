@@ -1,0 +1,1 @@
+"""Embedding of every item, layer by layer, no node twice."""

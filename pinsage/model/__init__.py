@@ -1,0 +1,1 @@
+"""The PinSage model: feature encoders, convolutions, head, losses."""

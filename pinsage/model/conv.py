@@ -1,0 +1,83 @@
+"""The PinSage convolution (Algorithm 1) with importance pooling (§3.1).
+
+Two paths compute the same: PyG's message passing over `edge_index`, and a fused one over the
+fixed table of neighbours. The table path is the one that training and inference run.
+
+Shapes: S source nodes, B target nodes, T neighbours, D and H widths.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+
+class PinSageConv(MessagePassing):  # type: ignore[misc]
+    r"""One convolution of PinSage.
+
+    Algorithm 1 of `Graph Convolutional Neural Networks for Web-Scale Recommender Systems
+    <https://arxiv.org/abs/1806.01973>`_:
+
+    .. math::
+        n_u = \sum_{v \in N(u)} \alpha_{uv} \, \mathrm{ReLU}(Q z_v + q), \qquad
+        z_u' = \frac{\mathrm{ReLU}(W [z_u \| n_u] + w)}{\| \mathrm{ReLU}(W [z_u \| n_u] + w) \|_2}
+
+    Args:
+        in_channels: width of z
+        hidden_channels: width of n, the space in which neighbours are pooled
+        out_channels: width of z'
+    """
+
+    def __init__(self, in_channels: int, hidden_channels: int, out_channels: int) -> None:
+        super().__init__(aggr="sum")
+        self.neighbour = nn.Linear(in_channels, hidden_channels)  # Q, q
+        self.update_self = nn.Linear(in_channels + hidden_channels, out_channels)  # W, w
+
+    def forward(
+        self, x: Tensor | tuple[Tensor, Tensor], edge_index: Tensor, edge_weight: Tensor
+    ) -> Tensor:
+        """Message passing along `edge_index` [2, E] from source to target, `edge_weight` [E].
+
+        `x` is [S, D], or (sources [S, D], targets [B, D]). Returns [B, out_channels].
+        """
+        source, target = x if isinstance(x, tuple) else (x, x)
+        pooled = self.propagate(
+            edge_index,
+            x=self.project(source),
+            edge_weight=edge_weight,
+            size=(source.size(0), target.size(0)),
+        )
+        return self.combine(target, pooled)
+
+    def message(self, x_j: Tensor, edge_weight: Tensor) -> Tensor:
+        """Weigh a neighbour."""
+        return edge_weight.unsqueeze(-1) * x_j
+
+    def forward_table(
+        self, source_SD: Tensor, target_BD: Tensor, neighbors_BT: Tensor, weights_BT: Tensor
+    ) -> Tensor:
+        """The same over rows of the table: positions among the sources, -1 where there is none."""
+        return self.combine(target_BD, pool(self.project(source_SD), neighbors_BT, weights_BT))
+
+    def project(self, z_SD: Tensor) -> Tensor:
+        """Map: each node into the pooling space, once (line 1). Returns [S, H]."""
+        return F.relu(self.neighbour(z_SD))
+
+    def combine(self, z_BD: Tensor, pooled_BH: Tensor) -> Tensor:
+        """Reduce's second half: the node with its pooled neighbours (lines 2, 3)."""
+        return F.normalize(F.relu(self.update_self(torch.cat([z_BD, pooled_BH], dim=1))), dim=1)
+
+
+def pool(projected_SH: Tensor, neighbors_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """Importance pooling: the weighted sum of each target's neighbours. Returns [B, H].
+
+    One `embedding_bag` reads each neighbour once and never builds a [B, T, H] tensor.
+    """
+    return F.embedding_bag(
+        neighbors_BT.clamp(min=0),  # padding has weight 0, so any valid row will do
+        projected_SH,
+        mode="sum",
+        per_sample_weights=weights_BT,
+    )

@@ -1,0 +1,1 @@
+"""Nearest-neighbour retrieval and what consumers read."""

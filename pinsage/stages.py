@@ -1,0 +1,250 @@
+"""The pipeline's boxes: each finds or builds one artifact, and says what its key depends on.
+
+    snapshot ─► ingest ─► split ─► graph ─► neighbourhoods ─► train ─► evaluate
+                     └───────────► graph ─► neighbourhoods ─► embed ─► index ─► publish
+
+The graph is built twice: over the training period for training and evaluation, which must not see
+what comes after, and over everything up to now for the embeddings that are published.
+The heavy modules are imported inside the functions, so that the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pinsage.config import Config
+from pinsage.store import Artifact, Facts, Store, Workspace
+
+if TYPE_CHECKING:
+    from pinsage.training.loop import EpochReport
+
+
+def snapshot(config: Config, store: Store) -> Artifact:
+    """Land the raw sources once as canonical Parquet, so that all stages see the same rows."""
+    from pinsage.data.snapshot import source_digests, write_snapshot
+
+    def build(work: Workspace) -> Facts:
+        return write_snapshot(config.data, work.path)
+
+    return store.stage(
+        "snapshot",
+        build,
+        settings={"data": config.data.model_dump(mode="json")},
+        inputs=source_digests(config.data),
+        code=("pinsage.data",),
+    )
+
+
+def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
+    """Quarantine unusable rows, remove duplicates, and number users and items densely."""
+    from pinsage.data.ingest import write_ingested
+
+    def build(work: Workspace) -> Facts:
+        return write_ingested(landed.path, config.data, work.path)
+
+    return store.stage(
+        "ingest",
+        build,
+        settings={"duplicates": config.data.interactions.duplicates},
+        inputs={"snapshot": landed.digest()},
+        code=("pinsage.data",),
+    )
+
+
+def split(config: Config, store: Store, ingested: Artifact) -> Artifact:
+    """Cut the interactions at two points in time."""
+    from pinsage.data.split import write_split
+
+    def build(work: Workspace) -> Facts:
+        return write_split(ingested.file("interactions.parquet"), config.split, work.path)
+
+    return store.stage(
+        "split",
+        build,
+        settings=config.split.model_dump(),
+        inputs={"interactions": ingested.digest("interactions.parquet")},
+        code=("pinsage.data",),
+    )
+
+
+def graph(
+    config: Config,  # noqa: ARG001, every stage is called alike
+    store: Store,
+    edges: Artifact,
+    ingested: Artifact,
+) -> Artifact:
+    """Both CSRs of the bipartite graph over the interactions of `edges` (a split, or all)."""
+    from pinsage.graph.bipartite import write_graph
+
+    name = "train.parquet" if edges.manifest.stage == "split" else "interactions.parquet"
+    num_items = int(ingested.facts["num_items"])
+
+    def build(work: Workspace) -> Facts:
+        return write_graph(edges.file(name), num_items, work.path)
+
+    return store.stage(
+        "graph",
+        build,
+        settings={"num_items": num_items},
+        inputs={"edges": edges.digest(name)},
+        code=("pinsage.graph.bipartite",),
+    )
+
+
+def neighbourhoods(config: Config, store: Store, built: Artifact) -> Artifact:
+    """The table of the T most visited neighbours of every item (paper, section 3.1)."""
+    from pinsage.graph.neighbourhoods import write_neighbourhoods
+
+    def build(work: Workspace) -> Facts:
+        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work.path)
+
+    return store.stage(
+        "neighbourhoods",
+        build,
+        settings={**config.neighbourhoods.model_dump(), "seed": config.seed},
+        inputs={"graph": built.digest()},
+        code=("pinsage.graph",),
+    )
+
+
+def train(
+    config: Config,
+    store: Store,
+    ingested: Artifact,
+    parts: Artifact,
+    built: Artifact,
+    table: Artifact,
+    *,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Artifact:
+    """Train on the training period, choose the epoch on the validation period.
+
+    `on_epoch` is called after each epoch, with its loss and validation metrics.
+    """
+    from pinsage.training.stage import write_trained
+
+    def build(work: Workspace) -> Facts:
+        return write_trained(
+            config, ingested.path, parts.path, built.path, table.path, work, on_epoch
+        )
+
+    return store.stage(
+        "train",
+        build,
+        settings=_training_settings(config),
+        inputs={
+            "items": ingested.digest("items.parquet"),
+            "pairs": parts.digest("train.parquet", "valid.parquet"),
+            "graph": built.digest(),
+            "neighbourhoods": table.digest(),
+        },
+        code=(
+            "pinsage.data.pairs",
+            "pinsage.evaluation.baselines",
+            "pinsage.evaluation.metrics",
+            "pinsage.evaluation.ranking",
+            "pinsage.graph",
+            "pinsage.inference",
+            "pinsage.model",
+            "pinsage.training",
+        ),
+    )
+
+
+def evaluate(
+    config: Config,
+    store: Store,
+    ingested: Artifact,
+    parts: Artifact,
+    built: Artifact,
+    table: Artifact,
+    trained: Artifact,
+) -> Artifact:
+    """Rank the pairs of the validation and test periods, beside the baselines."""
+    from pinsage.evaluation.stage import write_evaluation
+
+    def build(work: Workspace) -> Facts:
+        return write_evaluation(
+            config, ingested.path, parts.path, built.path, table.path, trained.path, work.path
+        )
+
+    return store.stage(
+        "evaluate",
+        build,
+        settings={**config.evaluation.model_dump(mode="json"), "seed": config.seed},
+        inputs={
+            "items": ingested.digest("items.parquet"),
+            "split": parts.digest(),
+            "graph": built.digest(),
+            "neighbourhoods": table.digest(),
+            "model": trained.digest("model/"),
+        },
+        code=(
+            "pinsage.data.pairs",
+            "pinsage.evaluation",
+            "pinsage.graph",
+            "pinsage.inference",
+            "pinsage.model",
+        ),
+    )
+
+
+def embed(
+    config: Config,
+    store: Store,
+    ingested: Artifact,
+    built: Artifact,
+    table: Artifact,
+    trained: Artifact,
+) -> Artifact:
+    """Embed every item of the catalog layer by layer, no node twice (paper, section 3.4)."""
+    from pinsage.inference.stage import write_embeddings
+
+    def build(work: Workspace) -> Facts:
+        return write_embeddings(
+            config, ingested.path, built.path, table.path, trained.path, work.path
+        )
+
+    return store.stage(
+        "embed",
+        build,
+        settings={"threads": config.training.threads},
+        inputs={
+            "items": ingested.digest("items.parquet"),
+            "graph": built.digest(),
+            "neighbourhoods": table.digest(),
+            "model": trained.digest("model/"),
+        },
+        code=("pinsage.graph", "pinsage.inference", "pinsage.model"),
+    )
+
+
+def index(config: Config, store: Store, embedded: Artifact) -> Artifact:
+    """Build the nearest-neighbour index and measure its recall."""
+    from pinsage.retrieval.index import write_index
+
+    def build(work: Workspace) -> Facts:
+        return write_index(embedded.file("embeddings.npy"), config.index, config.seed, work.path)
+
+    return store.stage(
+        "index",
+        build,
+        settings={**config.index.model_dump(), "seed": config.seed},
+        inputs={"embeddings": embedded.digest("embeddings.npy")},
+        code=("pinsage.retrieval.index",),
+    )
+
+
+def _training_settings(config: Config) -> dict[str, Any]:
+    # What changes only how fast or how safely the same weights are reached stays out of the key.
+    training = config.training.model_dump(exclude={"workers", "checkpoint_steps"})
+    ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
+    return {
+        "model": config.model.model_dump(),
+        "training": training,
+        "features": config.data.items.features if config.data.items else {},
+        "separator": config.data.items.separator if config.data.items else "",
+        "validation": ranking,
+        "seed": config.seed,
+    }

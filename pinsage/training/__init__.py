@@ -1,0 +1,1 @@
+"""Training: minibatches, negatives, the loop, checkpoints."""

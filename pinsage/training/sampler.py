@@ -1,0 +1,158 @@
+"""Minibatches of pairs as a PyG sampler: S(K) ⊂ … ⊂ S(0), gathered outside in (Algorithm 2).
+
+The neighbourhoods are fixed, so what is sampled are the negatives. They are a pure function of
+(seed, epoch, first pair of the batch): any number of workers, and a resumed run, draw the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch_geometric.sampler import (
+    BaseSampler,
+    EdgeSamplerInput,
+    NegativeSampling,
+    NodeSamplerInput,
+    SamplerOutput,
+)
+
+from pinsage.graph.neighbourhoods import Neighbourhoods
+
+Rows = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Hops:
+    """Nodes of a minibatch and the table over them.
+
+    Attributes:
+        rows: int32 [S], item rows, seeds first, then each hop's new ones
+        local: int64 [B, T], positions of the neighbours of the first B nodes, -1 for none
+        num_nodes: nodes within 0, 1, …, K hops of the seeds
+    """
+
+    rows: Rows
+    local: npt.NDArray[np.int64]
+    num_nodes: tuple[int, ...]
+
+
+class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
+    """PyG sampler over the fixed table of neighbours, with shared negatives.
+
+    Args:
+        table: neighbours of all N items
+        hops: K, the number of layers
+        candidates: int32 item rows that negatives are drawn from
+        num_negatives: M, drawn without replacement, once a batch
+        seed: with the epoch, what the negatives depend on
+    """
+
+    def __init__(
+        self, table: Neighbourhoods, *, hops: int, candidates: Rows, num_negatives: int, seed: int
+    ) -> None:
+        self._table = table
+        self._hops = hops
+        self._candidates = candidates
+        self._num_negatives = min(num_negatives, len(candidates))
+        self._seed = seed
+        self.epoch = 0
+        self._stamp = np.full(table.num_items, -1, dtype=np.int64)
+
+    def sample_from_nodes(self, index: NodeSamplerInput, **_: Any) -> SamplerOutput:
+        """The K-hop neighbourhood of the given nodes; repeats are merged."""
+        return self._output(self._gather(index.node.numpy().astype(np.int32)), index.input_id)
+
+    def sample_from_edges(
+        self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
+    ) -> SamplerOutput:
+        """The K-hop neighbourhood of a batch of pairs and of its negatives.
+
+        `metadata` is (input_id, query [P], positive [P], negative [M]) as positions in `node`.
+        """
+        query, positive = index.row.numpy(), index.col.numpy()
+        negative = self.negatives(int(index.input_id[0]))
+        seeds = np.concatenate([query, positive, negative]).astype(np.int32)
+        hops = self._gather(seeds)
+        position = _positions(seeds, hops.rows, self._stamp)
+        parts = np.split(position, [len(query), len(query) + len(positive)])
+        return self._output(hops, index.input_id, *(torch.from_numpy(part) for part in parts))
+
+    def negatives(self, first_pair: int) -> Rows:
+        """Distinct item rows shared by the batch that begins with pair `first_pair`, int32 [M]."""
+        rng = np.random.Generator(np.random.Philox([self._seed, self.epoch, first_pair]))
+        return rng.choice(self._candidates, self._num_negatives, replace=False, shuffle=False)
+
+    @property
+    def edge_permutation(self) -> None:
+        """Edges are numbered as in the flattened table."""
+        return None
+
+    def _gather(self, seeds: Rows) -> Hops:
+        rows, local, ends = _expand(self._table.neighbors, seeds, self._hops, self._stamp)
+        return Hops(rows, local, tuple(int(end) for end in ends))
+
+    def _output(self, hops: Hops, *metadata: Any) -> SamplerOutput:
+        target, slot = np.nonzero(hops.local >= 0)
+        size = hops.local.shape[1]
+        within = (0, *hops.num_nodes)
+        return SamplerOutput(
+            node=torch.from_numpy(hops.rows.astype(np.int64)),
+            row=torch.from_numpy(hops.local[target, slot]),
+            col=torch.from_numpy(target),
+            edge=torch.from_numpy(hops.rows[target].astype(np.int64) * size + slot),
+            num_sampled_nodes=[int(n) for n in np.diff(within)],
+            num_sampled_edges=[int(n) for n in np.diff(np.searchsorted(target, within[:-1]))],
+            metadata=(*metadata, torch.from_numpy(hops.local)),
+        )
+
+
+@numba.njit(cache=True)
+def _expand(neighbors: Any, seeds: Any, hops: Any, stamp: Any) -> Any:
+    """Breadth-first over the table; `stamp` maps item row → position, and is -1 outside."""
+    capacity = min(len(stamp), len(seeds) * (neighbors.shape[1] + 1) ** hops)
+    rows = np.empty(capacity, dtype=np.int32)
+    count = 0
+    for seed in seeds:
+        if stamp[seed] < 0:
+            stamp[seed] = count
+            rows[count] = seed
+            count += 1
+    ends = np.empty(hops + 1, dtype=np.int64)
+    ends[0] = count
+    done = 0
+    for hop in range(hops):
+        for position in range(done, ends[hop]):
+            for item in neighbors[rows[position]]:
+                if item >= 0 and stamp[item] < 0:
+                    stamp[item] = count
+                    rows[count] = item
+                    count += 1
+        done = ends[hop]
+        ends[hop + 1] = count
+    local = np.full((done, neighbors.shape[1]), -1, dtype=np.int64)
+    for position in range(done):
+        for slot, item in enumerate(neighbors[rows[position]]):
+            if item >= 0:
+                local[position, slot] = stamp[item]
+    rows = rows[:count].copy()
+    for item in rows:
+        stamp[item] = -1
+    return rows, local, ends
+
+
+@numba.njit(cache=True)
+def _positions(seeds: Any, rows: Any, stamp: Any) -> Any:
+    """Position of each seed in `rows`."""
+    for position, item in enumerate(rows):
+        stamp[item] = position
+    found = np.empty(len(seeds), dtype=np.int64)
+    for i, seed in enumerate(seeds):
+        found[i] = stamp[seed]
+    for item in rows:
+        stamp[item] = -1
+    return found

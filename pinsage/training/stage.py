@@ -1,0 +1,145 @@
+"""The train stage: pairs and neighbourhoods in, a model and its training curve out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch_frame.data import TensorFrame
+
+from pinsage.config import Config
+from pinsage.data.pairs import Pairs, consecutive_pairs
+from pinsage.errors import TrainingError
+from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.inference.local import read_items
+from pinsage.model.features import FeatureSpec
+from pinsage.model.io import save_model
+from pinsage.model.pinsage import PinSage
+from pinsage.store import Facts, Workspace
+from pinsage.training.checkpoint import Checkpoints
+from pinsage.training.loader import PairLoader
+from pinsage.training.loop import EpochReport, Trainer
+from pinsage.training.sampler import NeighbourhoodSampler
+from pinsage.training.validation import Validation
+
+_HOUR_US = 3_600_000_000
+
+
+def write_trained(
+    config: Config,
+    ingested: Path,
+    parts: Path,
+    graph: Path,
+    table: Path,
+    work: Workspace,
+    on_epoch: Callable[[EpochReport], None] | None,
+) -> Facts:
+    """Train, and write `model/` and `history.json`. All paths are artifact folders."""
+    torch.set_num_threads(config.training.threads)
+    degree = BipartiteGraph.open(graph).item_degree
+    neighbourhoods = Neighbourhoods.open(table)
+    model, features = build_model(config, ingested, degree)
+    pairs = training_pairs(config, parts)
+    validation = Validation(config, parts, features, neighbourhoods)
+    loader = build_loader(config, pairs, neighbourhoods, features, degree)
+    trainer = Trainer(
+        model.to(pick_device(config.training.device)),
+        loader,
+        validation,
+        score=validation.score,
+        config=config.training,
+        seed=config.seed,
+        checkpoints=Checkpoints(work.scratch),
+    )
+    history = trainer.fit(on_epoch)
+    save_model(trainer.model.cpu(), work.path / "model")
+    (work.path / "history.json").write_text(json.dumps([asdict(r) for r in history], indent=2))
+    best = history[trainer.progress.best_epoch]
+    return {
+        "num_pairs": len(pairs),
+        "num_parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": len(history),
+        "best_epoch": best.epoch,
+        **{f"best_{name}": value for name, value in best.metrics.items()},
+    }
+
+
+def build_model(
+    config: Config, ingested: Path, degree: np.ndarray[tuple[int], np.dtype[np.int64]]
+) -> tuple[PinSage, TensorFrame]:
+    """A fresh model with features fitted on the catalog, and the encoded catalog."""
+    items = read_items(ingested)
+    declared = config.data.items
+    spec = FeatureSpec.fit(
+        items,
+        degree,
+        declared.features if declared else {},
+        separator=declared.separator if declared else "|",
+        text_buckets=config.model.text_buckets,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = PinSage(config.model, spec, len(items))
+    if config.model.id_embedding:
+        model.encoder.known.copy_(torch.from_numpy(degree > 0))
+    return model, spec.transform(items, degree)
+
+
+def training_pairs(config: Config, parts: Path) -> Pairs:
+    """Pairs of the training period. Raises TrainingError where there is none."""
+    pairs = consecutive_pairs(
+        parts / "train.parquet",
+        equal_times="both",
+        max_gap_us=round(config.training.pair_gap_hours * _HOUR_US),
+    )
+    if len(pairs.query_row) == 0:
+        raise TrainingError(
+            "the training period has no two different items in a row by the same user, so there "
+            "is nothing to learn from; check data.interactions.user_column (is it the context?)"
+        )
+    return pairs
+
+
+def build_loader(
+    config: Config,
+    pairs: Pairs,
+    table: Neighbourhoods,
+    features: TensorFrame,
+    degree: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> PairLoader:
+    """Minibatches of `pairs`; negatives are items with a training interaction."""
+    sampler = NeighbourhoodSampler(
+        table,
+        hops=config.model.layers,
+        # Items nobody has touched are no evidence of dislike; as negatives they would only be
+        # pushed away from everything, and cold items must stay recommendable.
+        candidates=np.flatnonzero(degree > 0).astype(np.int32),
+        num_negatives=config.training.negatives,
+        seed=config.seed,
+    )
+    return PairLoader(
+        pairs,
+        table,
+        features,
+        sampler,
+        batch_size=config.training.batch_size,
+        epoch_pairs=config.training.epoch_pairs,
+        seed=config.seed,
+        workers=config.training.workers,
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of `training.device`. Raises TrainingError where it is not there."""
+    has_gpu = torch.cuda.is_available()
+    if name == "cuda" and not has_gpu:
+        raise TrainingError(
+            "training.device is cuda, and torch sees no GPU; set it to auto or cpu, or install "
+            "a torch build for this GPU's driver"
+        )
+    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")

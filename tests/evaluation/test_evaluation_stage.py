@@ -1,0 +1,139 @@
+"""The evaluate stage on a model that was really trained, for one epoch on 40 users."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pinsage import stages
+from pinsage.config import Config, parse_config
+from pinsage.evaluation.baselines import EmbeddingScorer
+from pinsage.evaluation.metrics import hit_rate
+from pinsage.evaluation.ranking import rank_pairs
+from pinsage.store import Artifact, Store
+
+NUM_USERS, NUM_ITEMS = 40, 30
+
+
+def write_interactions(path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["user_id,item_id,timestamp"]
+    for step in range(1200):
+        user = int(rng.integers(NUM_USERS))
+        # Two tastes, so that there is something to learn.
+        item = int(rng.integers(NUM_ITEMS // 2)) * 2 + user % 2
+        lines.append(f"u{user},i{item},{1_500_000_000 + 60 * step}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Artifact]]:
+    root = tmp_path_factory.mktemp("evaluation")
+    write_interactions(root / "interactions.csv")
+    config = parse_config(
+        {
+            "name": "tiny",
+            "root": str(root / "var"),
+            "data": {"interactions": {"path": str(root / "interactions.csv")}},
+            "neighbourhoods": {"size": 5, "walks": 50},
+            "model": {"hidden": 8, "output": 8, "feature_channels": 4},
+            "training": {"epochs": 1, "negatives": 10, "batch_size": 128},
+            "evaluation": {"ks": [5, 10, 500], "bootstrap": 100, "pixie_walks": 100},
+        }
+    )
+    store = Store(config.root)
+    ingested = stages.ingest(config, store, stages.snapshot(config, store))
+    parts = stages.split(config, store, ingested)
+    graph = stages.graph(config, store, parts, ingested)
+    table = stages.neighbourhoods(config, store, graph)
+    trained = stages.train(config, store, ingested, parts, graph, table)
+    evaluated = stages.evaluate(config, store, ingested, parts, graph, table, trained)
+    return config, {
+        "ingested": ingested,
+        "parts": parts,
+        "graph": graph,
+        "table": table,
+        "trained": trained,
+        "evaluated": evaluated,
+    }
+
+
+Built = tuple[Config, dict[str, Artifact]]
+
+
+def test_artifact_holds_tables_and_figures(built: Built) -> None:
+    files = built[1]["evaluated"].manifest.files
+    assert set(files) == {
+        "metrics.json",
+        "table.md",
+        "results.parquet",
+        "hit_rate.png",
+        "mrr.png",
+    }
+
+
+def test_facts_agree_with_the_table_and_with_a_ranking_by_hand(built: Built) -> None:
+    from pinsage.data.pairs import consecutive_pairs
+    from pinsage.inference.local import embed_trained
+
+    config, made = built
+    facts = made["evaluated"].facts
+    embeddings = embed_trained(
+        config, made["ingested"].path, made["graph"].path, made["table"].path, made["trained"].path
+    )
+    pairs = consecutive_pairs(made["parts"].file("test.parquet"), equal_times="drop")
+    scorer = EmbeddingScorer("PinSage", embeddings)
+    ranks = rank_pairs(scorer, pairs.query_row, pairs.positive_row, len(embeddings), 64)
+    assert facts["test_num_pairs"] == len(ranks)
+    assert facts["test_hit_rate_10"] == pytest.approx(hit_rate(ranks, 10), abs=1e-12)
+    rows = pq.read_table(made["evaluated"].file("results.parquet")).to_pylist()
+    (row,) = [
+        row
+        for row in rows
+        if (row["period"], row["method"], row["slice"], row["metric"], row["k"])
+        == ("test", "PinSage", "all", "hit_rate", 10)
+    ]
+    assert row["value"] == facts["test_hit_rate_10"]
+
+
+def test_report_records_both_periods_and_how_the_baselines_were_tuned(built: Built) -> None:
+    report = json.loads(built[1]["evaluated"].file("metrics.json").read_text())
+    assert set(report) == {"valid", "test", "tuning", "facts"}
+    assert {trial["baseline"] for trial in report["tuning"]} == {"item-kNN", "Pixie"}
+    assert report["facts"] == built[1]["evaluated"].facts
+    assert list(report["test"]["methods"])[-1] == "PinSage"
+
+
+def test_table_has_a_section_a_period(built: Built) -> None:
+    text = built[1]["evaluated"].file("table.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, flags=re.MULTILINE) == ["Validation", "Test"]
+
+
+def test_changing_the_test_period_changes_nothing_on_validation(
+    built: Built, tmp_path: Path
+) -> None:
+    """No baseline, tuned setting or validation number may depend on what comes later."""
+    from pinsage.evaluation.stage import write_evaluation
+
+    config, made = built
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for name in ("train.parquet", "valid.parquet"):
+        (parts / name).write_bytes(made["parts"].file(name).read_bytes())
+    future = pq.read_table(made["parts"].file("test.parquet"))
+    pq.write_table(future.slice(0, len(future) // 2), parts / "test.parquet")
+    out = tmp_path / "out"
+    out.mkdir()
+    write_evaluation(
+        config, made["ingested"].path, parts, made["graph"].path, made["table"].path,
+        made["trained"].path, out,
+    )  # fmt: skip
+    before = json.loads(made["evaluated"].file("metrics.json").read_text())
+    after = json.loads((out / "metrics.json").read_text())
+    assert (after["valid"], after["tuning"]) == (before["valid"], before["tuning"])
+    assert after["test"] != before["test"]

@@ -1,0 +1,189 @@
+"""The nightly flow for real: Prefect's API in a child process, MLflow on a SQLite file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+
+from flows.evaluate import evaluate
+from flows.nightly import nightly
+from flows.settings import mlflow_database
+from flows.train import train
+from flows.validate import validate
+from pinsage.config import Config
+from pinsage.errors import ContractError
+from pinsage.retrieval.published import load_published
+from pinsage.retrieval.versions import current_version
+
+STAGES = [
+    "snapshot", "validate", "ingest", "split", "graph-train", "neighbourhoods-train", "train",
+    "evaluate", "graph-full", "neighbourhoods-full", "embed", "validate-embeddings", "index",
+]  # fmt: skip
+OUTCOMES = ["publish", "register"]
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+def book_of(config: Config, run_id: str) -> dict[str, Any]:
+    book: dict[str, Any] = json.loads((config.root / "runs" / f"{run_id}.json").read_text())
+    return book
+
+
+def only_book(config: Config) -> dict[str, Any]:
+    [file] = (config.root / "runs").iterdir()
+    return book_of(config, file.stem)
+
+
+def children_of(config: Config, parent: str | None) -> dict[str, Run]:
+    client = mlflow.MlflowClient(mlflow_database(config.root))
+    experiment = client.get_experiment_by_name(config.name)
+    assert experiment is not None
+    found = client.search_runs(
+        [experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'"
+    )
+    return {run.info.run_name: run for run in found}
+
+
+def artifacts_of_flow_run(name: str) -> dict[str, Any]:
+    """Prefect artifacts, by key, of the latest run of a flow."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import (
+        ArtifactFilter,
+        ArtifactFilterFlowRunId,
+        FlowFilter,
+        FlowFilterName,
+    )
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as client:
+        [run] = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[name])),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        )
+    return {artifact.key: artifact for artifact in found if artifact.key}
+
+
+def test_everything_is_built_published_and_registered(first_night: Any) -> None:
+    config, result = first_night.config, first_night.result
+    assert current_version(config.root, config.name) == result.version
+    assert load_published(config.root, config.name).version == result.version
+    assert result.model == "models:/pinsage-tiny@champion"
+    assert result.metrics["test_mrr"] > 0
+
+
+def test_the_record_names_the_artifact_of_every_stage(first_night: Any) -> None:
+    book = book_of(first_night.config, first_night.result.run_id)
+    assert list(book["stages"]) == STAGES
+    assert book["state"] == "completed"
+    assert book["published"] == first_night.result.version
+    assert book["mlflow_run_id"] == first_night.result.mlflow_run_id
+    assert not any(entry["reused"] for entry in book["stages"].values())
+
+
+def test_every_stage_is_a_finished_child_run(first_night: Any) -> None:
+    children = children_of(first_night.config, first_night.result.mlflow_run_id)
+    assert sorted(children) == sorted(STAGES + OUTCOMES)
+    assert {run.info.status for run in children.values()} == {"FINISHED"}
+
+
+def test_the_parent_run_has_results_data_sets_and_a_description(first_night: Any) -> None:
+    client = mlflow.MlflowClient(mlflow_database(first_night.config.root))
+    parent = client.get_run(first_night.result.mlflow_run_id)
+    assert parent.data.metrics["test_mrr"] == first_night.result.metrics["test_mrr"]
+    assert first_night.result.version in parent.data.tags["mlflow.note.content"]
+    assert "| PinSage |" in parent.data.tags["mlflow.note.content"]
+    names = {each.dataset.name for each in parent.inputs.dataset_inputs}
+    assert names == {"tiny-interactions", "tiny-items"}
+
+
+def test_the_data_docs_are_kept_with_the_run_of_the_contract(first_night: Any) -> None:
+    client = mlflow.MlflowClient(mlflow_database(first_night.config.root))
+    children = children_of(first_night.config, first_night.result.mlflow_run_id)
+    for stage in ("validate", "validate-embeddings"):
+        files = client.list_artifacts(children[stage].info.run_id, "data_docs")
+        assert "data_docs/index.html" in [file.path for file in files]
+
+
+def test_prefect_shows_results_progress_and_links(first_night: Any) -> None:
+    shown = artifacts_of_flow_run("nightly")
+    assert {"results", "results-table", "training-progress", "mlflow-run"} <= set(shown)
+    assert {"data-docs-validate", "contract-validate"} <= set(shown)
+    assert first_night.result.mlflow_run_id in str(shown["mlflow-run"].data)
+
+
+def test_an_unchanged_second_night_runs_nothing_and_publishes_the_same(first_night: Any) -> None:
+    again = nightly(first_night.config)
+    book = book_of(first_night.config, again.run_id)
+    assert [name for name, entry in book["stages"].items() if not entry["reused"]] == []
+    assert again.version == first_night.result.version
+    assert again.metrics == first_night.result.metrics
+    assert again.mlflow_run_id != first_night.result.mlflow_run_id
+    children = children_of(first_night.config, again.mlflow_run_id)
+    assert {run.data.tags["reused"] for run in children.values()} == {"true"}
+    client = mlflow.MlflowClient(mlflow_database(first_night.config.root))
+    assert len(client.search_model_versions("name = 'pinsage-tiny'")) == 1
+
+
+def test_a_stage_flow_finds_what_the_night_has_built(first_night: Any) -> None:
+    evaluated = evaluate(first_night.config)
+    assert evaluated.reused
+    assert evaluated.facts["test_mrr"] == first_night.result.metrics["test_mrr"]
+
+
+def test_training_below_another_run_records_only_the_training(first_night: Any) -> None:
+    client = mlflow.MlflowClient(mlflow_database(first_night.config.root))
+    experiment = client.get_experiment_by_name(first_night.config.name)
+    assert experiment is not None
+    parent = client.create_run(experiment.experiment_id).info.run_id
+    train(first_night.config, tracked_run=parent)
+    assert list(children_of(first_night.config, parent)) == ["train"]
+    assert client.get_run(parent).info.status == "RUNNING"
+
+
+def test_a_broken_contract_stops_the_run_before_work_is_spent(tiny_config: Config) -> None:
+    contract = tiny_config.contract.model_copy(update={"min_interactions": 10**6})
+    state = nightly(tiny_config.model_copy(update={"contract": contract}), return_state=True)
+    assert state.is_failed()
+    assert state.message is not None
+    for part in ("ContractError", "at least 1,000,000", "1800", "contract.min_interactions"):
+        assert part in state.message
+    book = only_book(tiny_config)
+    assert list(book["stages"]) == ["snapshot", "validate"]
+    assert book["state"] == "failed"
+    assert not (tiny_config.root / "published").exists()
+
+    children = children_of(tiny_config, book["mlflow_run_id"])
+    client = mlflow.MlflowClient(mlflow_database(tiny_config.root))
+    assert client.get_run(book["mlflow_run_id"]).info.status == "FAILED"
+    assert children["validate"].info.status == "FAILED"
+    docs = client.list_artifacts(children["validate"].info.run_id, "data_docs")
+    assert "data_docs/index.html" in [file.path for file in docs]
+    assert "is broken" in artifacts_of_flow_run("nightly")["contract-validate"].data
+
+
+def test_the_contracts_error_reaches_the_caller(tiny_config: Config) -> None:
+    contract = tiny_config.contract.model_copy(update={"min_users": 10**6})
+    with pytest.raises(ContractError, match="1,000,000 users"):
+        validate(tiny_config.model_copy(update={"contract": contract}))
+
+
+def test_without_mlflow_the_night_still_publishes(
+    first_night: Any, make_tiny_config: Callable[..., Config], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = first_night.config.root.parent
+    config = make_tiny_config(folder, tracking={"uri": "http://127.0.0.1:9"})
+    with caplog.at_level(logging.WARNING):
+        result = nightly(config)
+    assert result.version == first_night.result.version
+    assert (result.mlflow_run_id, result.model) == (None, None)
+    assert "goes on without tracking" in caplog.text

@@ -1,0 +1,164 @@
+"""Minibatches: what is in them, in which order, and that workers change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pinsage.data.pairs import Pairs
+from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.training import loader as loader_module
+from pinsage.training.loader import EpochOrder, MiniBatch, PairLoader, PositiveSets
+from pinsage.training.sampler import NeighbourhoodSampler
+
+MakeLoader = Callable[..., PairLoader]
+
+
+def assert_same_batches(left: list[MiniBatch], right: list[MiniBatch]) -> None:
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        assert one.nodes.num_targets == other.nodes.num_targets
+        for name in ("query_P", "positive_P", "negative_M", "allowed_PM"):
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        for name in ("rows_S", "neighbors_BT", "weights_BT"):
+            assert torch.equal(getattr(one.nodes, name), getattr(other.nodes, name)), name
+        assert one.nodes.features == other.nodes.features
+
+
+def test_an_epoch_holds_every_pair_once(town: SimpleNamespace, make_loader: MakeLoader) -> None:
+    loader = make_loader()
+    loader.begin(0)
+    seen = [
+        pair
+        for batch in loader
+        for pair in zip(
+            batch.nodes.rows_S[batch.query_P].tolist(),
+            batch.nodes.rows_S[batch.positive_P].tolist(),
+            strict=True,
+        )
+    ]
+    pairs = list(zip(town.pairs.query_row.tolist(), town.pairs.positive_row.tolist(), strict=True))
+    assert sorted(seen) == sorted(pairs)
+    assert seen != pairs
+    assert len(loader) == -(-len(pairs) // 32)
+
+
+def test_a_batch_carries_features_and_weights_of_its_nodes(
+    town: SimpleNamespace, make_loader: MakeLoader
+) -> None:
+    nodes = next(iter(make_loader())).nodes
+    inner = nodes.rows_S[: len(nodes.neighbors_BT)].numpy()
+    np.testing.assert_array_equal(nodes.weights_BT, town.table.weights[inner])
+    assert nodes.features == town.features[nodes.rows_S]
+    assert nodes.num_targets[0] == len(inner) > nodes.num_targets[1]
+
+
+def test_allowed_negatives_are_neither_the_query_nor_a_positive_of_it(
+    town: SimpleNamespace, make_loader: MakeLoader
+) -> None:
+    pairs = set(zip(town.pairs.query_row.tolist(), town.pairs.positive_row.tolist(), strict=True))
+    forbidden = 0
+    for batch in make_loader():
+        rows = batch.nodes.rows_S
+        for p, query in enumerate(rows[batch.query_P].tolist()):
+            for m, negative in enumerate(rows[batch.negative_M].tolist()):
+                allowed = query != negative and (query, negative) not in pairs
+                assert batch.allowed_PM[p, m] == allowed
+                forbidden += not allowed
+    assert forbidden > 50
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=20),
+    queries=st.lists(st.integers(0, 7), max_size=5),
+    negatives=st.lists(st.integers(0, 7), max_size=5, unique=True),
+)
+def test_positive_sets_equal_a_set_of_pairs(
+    pairs: list[tuple[int, int]], queries: list[int], negatives: list[int]
+) -> None:
+    rows = np.array(pairs, dtype=np.int32)
+    sets = PositiveSets(Pairs(rows[:, 0], rows[:, 0], rows[:, 1]), 8)
+    for _ in range(2):  # the second time shows that the first left nothing behind
+        mask = sets.allowed(np.array(queries, dtype=np.int64), np.array(negatives, dtype=np.int64))
+        expected = [[q != n and (q, n) not in set(pairs) for n in negatives] for q in queries]
+        assert mask.tolist() == expected
+
+
+def test_workers_change_nothing(make_loader: MakeLoader) -> None:
+    epochs = []
+    for workers in (0, 2):
+        loader = make_loader(workers=workers)
+        loader.begin(3, step=1)
+        epochs.append(list(loader))
+    assert_same_batches(*epochs)
+
+
+def test_an_epoch_can_be_entered_at_any_step(make_loader: MakeLoader) -> None:
+    loader = make_loader()
+    loader.begin(1)
+    whole = list(loader)
+    for step in (0, 1, 3, len(whole)):
+        loader.begin(1, step=step)
+        assert len(loader) == len(whole) - step
+        assert_same_batches(list(loader), whole[step:])
+
+
+def test_epochs_differ_in_order_and_negatives(make_loader: MakeLoader) -> None:
+    loader = make_loader()
+    firsts = []
+    for epoch in (0, 1):
+        loader.begin(epoch)
+        batch = next(iter(loader))
+        firsts.append(
+            [batch.nodes.rows_S[part].tolist() for part in (batch.query_P, batch.negative_M)]
+        )
+    assert firsts[0][0] != firsts[1][0]
+    assert firsts[0][1] != firsts[1][1]
+
+
+def test_a_memory_mapped_table_serves_as_well(
+    town: SimpleNamespace, make_loader: MakeLoader, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "neighbors.npy", town.table.neighbors)
+    np.save(tmp_path / "weights.npy", town.table.weights)
+    mapped = Neighbourhoods.open(tmp_path)
+    candidates = np.flatnonzero(town.degree > 0).astype(np.int32)
+    sampler = NeighbourhoodSampler(mapped, hops=2, candidates=candidates, num_negatives=10, seed=1)
+    loader = PairLoader(town.pairs, mapped, town.features, sampler, batch_size=32, seed=1)
+    assert_same_batches(list(loader), list(make_loader()))
+
+
+def test_the_last_batch_may_be_small(town: SimpleNamespace, make_loader: MakeLoader) -> None:
+    loader = make_loader(batch_size=len(town.pairs) - 1)
+    assert [len(batch.query_P) for batch in loader] == [len(town.pairs) - 1, 1]
+
+
+@pytest.mark.parametrize("num_pairs", [1, 7, 100])
+def test_the_order_is_a_permutation_that_depends_on_seed_and_epoch(num_pairs: int) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        made = EpochOrder(num_pairs, seed=seed)
+        made.epoch = epoch
+        return list(made)
+
+    orders = [order(seed, epoch) for seed in (1, 2) for epoch in (0, 1)]
+    assert orders == [order(seed, epoch) for seed in (1, 2) for epoch in (0, 1)]
+    assert all(sorted(each) == list(range(num_pairs)) for each in orders)
+    assert num_pairs < 10 or len({tuple(each) for each in orders}) == 4
+
+
+def test_a_skipped_order_is_the_rest_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(EpochOrder(20, seed=1))
+    monkeypatch.setattr(loader_module, "_CHUNK", 3)
+    for skip in (0, 1, 19, 20, 25):
+        rest = EpochOrder(20, seed=1)
+        rest.skip = skip
+        assert list(rest) == whole[skip:]
+        assert len(rest) == len(whole[skip:])
