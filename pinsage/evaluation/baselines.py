@@ -16,9 +16,7 @@ import numpy.typing as npt
 from pinsage.errors import ConfigError
 from pinsage.evaluation.ranking import Rows, Scores
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.walks import mix, visit_counts
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+from pinsage.graph.walks import visit_counts
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,10 @@ class RandomScorer:
 
     def score(self, query_rows: Rows) -> Scores:
         """Scores, float32 [B, N]."""
-        scores: Scores = _uniform(query_rows, self.num_items, np.uint64(self.seed))
+        scores = np.empty((len(query_rows), self.num_items), dtype=np.float32)
+        for row, query in zip(scores, query_rows, strict=True):
+            rng = np.random.Generator(np.random.Philox([self.seed, int(query)]))
+            rng.random(out=row, dtype=np.float32)
         return scores
 
 
@@ -177,18 +178,6 @@ class EmbeddingScorer:
         items = torch.from_numpy(self.embeddings)
         scores: Scores = (items[torch.from_numpy(query_rows).long()] @ items.T).numpy()
         return scores
-
-
-@numba.njit(parallel=True, cache=True)
-def _uniform(query_rows: Any, num_items: Any, seed: Any) -> Any:
-    scores = np.empty((len(query_rows), num_items), dtype=np.float32)
-    for position in numba.prange(len(query_rows)):
-        key = mix(seed * _GOLDEN + np.uint64(query_rows[position]))
-        for item in range(num_items):
-            # 24 bits are what a float32 in [0, 1) can hold.
-            draw = mix(key + np.uint64(item) * _GOLDEN) >> np.uint64(40)
-            scores[position, item] = np.float32(draw) * np.float32(2.0**-24)
-    return scores
 
 
 @numba.njit(parallel=True, cache=True)
