@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _MARKS = {"done": ("✓", "green"), "reused": ("=", "cyan"), "failed": ("✗", "red")}
 _DRAWS_ITS_OWN_BAR = {"train"}
+_CUT_OFFS = 3
 
 
 class StageLines(logging.Handler):
@@ -77,19 +78,23 @@ def stage_lines(console: Console) -> Iterator[None]:
 
 
 def result_table(period: Period) -> Table:
-    """Methods by metrics, each number above its interval; the best is bold."""
+    """Methods by metrics, each number above its interval; the best is bold.
+
+    Fits 80 columns: three cut-offs and the MRR. The evaluation's own table has every metric.
+    """
+    shown = [*[m for m in period.metrics if m.startswith("hit_rate_")][:_CUT_OFFS], "mrr"]
     caption = (
         f"{period.num_pairs:,} pairs of {period.num_users:,} users over {period.num_items:,} items;"
         f" {period.confidence:.0%} intervals by bootstrap over users; K/N is what chance reaches"
     )
     table = Table(title=period.title, caption=caption, title_justify="left")
-    table.add_column("method")
-    for metric in period.metrics:
+    table.add_column("method", no_wrap=True)
+    for metric in shown:
         chance = period.chance.get(metric)
         below = f"\nK/N {chance:.1%}" if chance is not None else ""
         table.add_column(f"{metric_label(metric)}{below}", justify="right", no_wrap=True)
     for method, cells in period.cells.items():
-        table.add_row(Text(method), *(_cell(cells[metric]) for metric in period.metrics))
+        table.add_row(Text(method), *(_cell(cells[metric]) for metric in shown))
     return table
 
 

@@ -1,4 +1,4 @@
-"""Results as rows, JSON, Markdown and a table for the terminal.
+"""Results as rows, JSON and Markdown.
 
 All of them put K/N, the hit-rate of chance, beside a hit-rate, and every number has its interval.
 """
@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pinsage.evaluation.bootstrap import Interval
 from pinsage.evaluation.metrics import headline_k
 from pinsage.evaluation.results import ALL, Results
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Row = dict[str, Any]
 
@@ -66,41 +63,18 @@ def to_markdown(results: Results) -> str:
     )
 
 
-def to_rich(title: str, results: Results) -> Table:
-    """The table of all pairs for the terminal."""
-    from rich.table import Table
-
-    header, body = _main_table(results, bold=("[bold green]", "[/]"), split="\n")
-    table = Table(title=title, caption=_caption(results), header_style="bold")
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in body:
-        table.add_row(*row)
-    return table
-
-
-def _caption(results: Results) -> str:
-    level = f"{results.estimates.confidence:.0%}"
-    return (
-        f"{results.num_pairs:,} pairs of {results.num_users:,} users over {results.num_items:,} "
-        f"items; {level} intervals by bootstrap over users; K/N is chance"
-    )
-
-
-def _main_table(
-    results: Results, bold: tuple[str, str] = ("**", "**"), split: str = " "
-) -> tuple[list[str], list[list[str]]]:
-    chance = [f"HR@{k}{split}(K/N {_short(k / results.num_items)})" for k in results.ks]
-    header = ["method", *chance, "MRR", f"MRR{split}(blocks of {results.mrr_block})"]
+def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:
+    chance = [f"HR@{k} (K/N {_short(k / results.num_items)})" for k in results.ks]
+    header = ["method", *chance, "MRR", f"MRR (blocks of {results.mrr_block})"]
     best = {metric: _best_value(results, metric) for metric in results.metrics}
     body = []
     for method in results.methods:
         row = [method]
         for metric in results.metrics:
             interval = results.get(method, metric)
-            marks = bold if interval.value == best[metric] else ("", "")
-            value = f"{marks[0]}{_short(interval.value)}{marks[1]}"
-            row.append(f"{value}{split}{_short(interval.low)}–{_short(interval.high)}")
+            mark = "**" if interval.value == best[metric] else ""
+            value = f"{mark}{_short(interval.value)}{mark}"
+            row.append(f"{value} {_short(interval.low)}–{_short(interval.high)}")
         body.append(row)
     return header, body
 

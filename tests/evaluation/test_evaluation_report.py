@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from pinsage.config import EvaluationConfig
 from pinsage.data.pairs import Pairs
@@ -21,7 +20,7 @@ from pinsage.evaluation.protocol import evaluate
 from pinsage.evaluation.ranking import Scorer
 from pinsage.evaluation.results import Results
 from pinsage.evaluation.stage import headline_facts
-from pinsage.evaluation.table import to_json, to_markdown, to_rich, to_rows
+from pinsage.evaluation.table import to_json, to_markdown, to_rows
 from pinsage.graph.bipartite import BipartiteGraph
 
 
@@ -64,15 +63,6 @@ def test_markdown_has_three_tables_of_even_width_and_bold_bests(results: Results
     best = results.best("hit_rate_10", results.methods)
     assert re.search(rf"\| {best} \|.*\*\*", tables[0])
     assert "HR@10 (K/N .167)" in tables[0]
-
-
-def test_terminal_table_shows_methods_pairs_and_chance(results: Results) -> None:
-    console = Console(width=140)
-    with console.capture() as capture:
-        console.print(to_rich("Test", results))
-    text = capture.get()
-    for word in (*results.methods, "200 pairs", "60 items", "K/N .167"):
-        assert word in text
 
 
 def test_facts_are_flat_with_names_that_mlflow_takes(results: Results) -> None:
