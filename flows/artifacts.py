@@ -5,7 +5,6 @@ An artifact's key is the same for every run, so that Prefect shows its history.
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -65,9 +64,3 @@ class TrainingProgress:
             self._artifact = cast("UUID", made)
         else:
             update_progress_artifact(self._artifact, percent, description=said)
-
-
-def plain(text: str) -> str:
-    """Text from the data, inert in Markdown and HTML."""
-    escaped = html.escape(text)
-    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~" else each for each in escaped)

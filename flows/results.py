@@ -70,6 +70,21 @@ def headline(evaluated: Artifact) -> dict[str, float]:
     }
 
 
+def verdicts(evaluated: Artifact) -> Iterator[str]:
+    """PinSage against each period's best baseline: a line a metric, intervals paired by user."""
+    facts, marker = evaluated.facts, "_lift_"
+    for key, title in PERIODS.items():
+        for name in [n for n in facts if n.startswith(f"{key}{marker}") and f"{n}_low" in facts]:
+            metric = name.removeprefix(f"{key}{marker}")
+            low, high = facts[f"{name}_low"], facts[f"{name}_high"]
+            verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+            yield (
+                f"{title} {metric_label(metric)}: PinSage {facts[f'{key}_{metric}']:.4f}, best "
+                f"baseline {facts[f'{key}_best_baseline_{metric}']:.4f}; difference "
+                f"{facts[name]:+.4f} ({low:+.4f} to {high:+.4f}): {verdict}"
+            )
+
+
 def _period(title: str, document: dict[str, Any]) -> Period:
     methods = {name: found["all"] for name, found in document["methods"].items()}
     metrics = list(next(iter(methods.values())))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import console as draw
-from flows.results import read_periods
+from flows.results import read_periods, verdicts
 from flows.settings import mlflow_database
 from flows.tracking import tracking_uri
 from pinsage.config import Config
@@ -38,6 +38,8 @@ def show(config: Config, result: NightlyResult) -> None:
     evaluated = open_artifact(Path(stages["evaluate"]["path"]))
     for period in read_periods(evaluated):
         console.print(draw.result_table(period))
+    for verdict in verdicts(evaluated):
+        console.print(verdict, highlight=False)
     version = load_published(config.root, config.name, result.version)
     rows = shown_rows(version, Path(stages["ingest"]["path"]))
     console.print(draw.related_table(version, rows, NUM_RELATED))

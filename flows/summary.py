@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows import artifacts
 from flows.registration import Registered
-from flows.results import headline
+from flows.results import headline, verdicts
 from flows.session import Run
 from pinsage.retrieval.publish import Version
 from pinsage.store import Artifact
@@ -37,4 +37,5 @@ def markdown(
     if run.tracker.url is not None:
         lines.append(f"- [MLflow run]({run.tracker.url})")
     lines.append(f"- Evaluation in `{evaluated.path}`")
+    lines.extend(f"- {verdict}" for verdict in verdicts(evaluated))
     return "\n".join([*lines, "", tables])
