@@ -5,7 +5,7 @@
 
 The graph is built twice: over the training period for training and evaluation, which must not see
 what comes after, and over everything up to now for the embeddings that are published.
-The heavy modules are imported inside the functions, so that the command line starts quickly.
+The heavy modules are imported where a stage is built, so that finding one costs nothing.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def snapshot(config: Config, store: Store) -> Artifact:
 
 def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
     """Quarantine unusable rows, remove duplicates, and number users and items densely."""
-    from pinsage.data.ingest import write_ingested
 
     def build(work: Workspace) -> Facts:
+        from pinsage.data.ingest import write_ingested
+
         return write_ingested(landed.path, config.data, work.path)
 
     return store.stage(
@@ -54,9 +55,10 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
 
 def split(config: Config, store: Store, ingested: Artifact) -> Artifact:
     """Cut the interactions at two points in time."""
-    from pinsage.data.split import write_split
 
     def build(work: Workspace) -> Facts:
+        from pinsage.data.split import write_split
+
         return write_split(ingested.file("interactions.parquet"), config.split, work.path)
 
     return store.stage(
@@ -75,12 +77,12 @@ def graph(
     ingested: Artifact,
 ) -> Artifact:
     """Both CSRs of the bipartite graph over the interactions of `edges` (a split, or all)."""
-    from pinsage.graph.bipartite import write_graph
-
     name = "train.parquet" if edges.manifest.stage == "split" else "interactions.parquet"
     num_items = int(ingested.facts["num_items"])
 
     def build(work: Workspace) -> Facts:
+        from pinsage.graph.bipartite import write_graph
+
         return write_graph(edges.file(name), num_items, work.path)
 
     return store.stage(
@@ -94,9 +96,10 @@ def graph(
 
 def neighbourhoods(config: Config, store: Store, built: Artifact) -> Artifact:
     """The table of the T most visited neighbours of every item (paper, section 3.1)."""
-    from pinsage.graph.neighbourhoods import write_neighbourhoods
 
     def build(work: Workspace) -> Facts:
+        from pinsage.graph.neighbourhoods import write_neighbourhoods
+
         return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work.path)
 
     return store.stage(
@@ -122,9 +125,10 @@ def train(
 
     `on_epoch` is called after each epoch, with its loss and validation metrics.
     """
-    from pinsage.training.stage import write_trained
 
     def build(work: Workspace) -> Facts:
+        from pinsage.training.stage import write_trained
+
         return write_trained(
             config, ingested.path, parts.path, built.path, table.path, work, on_epoch
         )
@@ -162,9 +166,10 @@ def evaluate(
     trained: Artifact,
 ) -> Artifact:
     """Rank the pairs of the validation and test periods, beside the baselines."""
-    from pinsage.evaluation.stage import write_evaluation
 
     def build(work: Workspace) -> Facts:
+        from pinsage.evaluation.stage import write_evaluation
+
         return write_evaluation(
             config, ingested.path, parts.path, built.path, table.path, trained.path, work.path
         )
@@ -199,9 +204,10 @@ def embed(
     trained: Artifact,
 ) -> Artifact:
     """Embed every item of the catalog layer by layer, no node twice (paper, section 3.4)."""
-    from pinsage.inference.stage import write_embeddings
 
     def build(work: Workspace) -> Facts:
+        from pinsage.inference.stage import write_embeddings
+
         return write_embeddings(
             config, ingested.path, built.path, table.path, trained.path, work.path
         )
@@ -222,9 +228,10 @@ def embed(
 
 def index(config: Config, store: Store, embedded: Artifact) -> Artifact:
     """Build the nearest-neighbour index and measure its recall."""
-    from pinsage.retrieval.index import write_index
 
     def build(work: Workspace) -> Facts:
+        from pinsage.retrieval.index import write_index
+
         return write_index(embedded.file("embeddings.npy"), config.index, config.seed, work.path)
 
     return store.stage(

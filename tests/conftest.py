@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flows.settings import IMPATIENT, LOGGING, QUIET, TERMINAL
 from pinsage import stages
 from pinsage.config import Config, parse_config
 from pinsage.store import Store
@@ -24,6 +27,13 @@ _HOUR = 3600
 WriteData = Callable[[Path], None]
 MakeConfig = Callable[..., Config]
 RunStages = Callable[[Config], SimpleNamespace]
+
+
+def pytest_configure() -> None:
+    """Before prefect or mlflow is imported by a test: no statistics, no home but our own."""
+    for name, value in {**QUIET, **IMPATIENT, **LOGGING, **TERMINAL}.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="prefect-home-"))
 
 
 def _write_data(folder: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.settings import IMPATIENT, LOGGING, QUIET, TERMINAL
-
 if TYPE_CHECKING:
     from flows.nightly import NightlyResult
     from pinsage.config import Config
-
-
-def pytest_configure() -> None:
-    """Before prefect or mlflow is imported by a test: no statistics, no home but our own."""
-    for name, value in {**QUIET, **IMPATIENT, **LOGGING, **TERMINAL}.items():
-        os.environ.setdefault(name, value)
-    os.environ.setdefault("PREFECT_HOME", tempfile.mkdtemp(prefix="prefect-home-"))
 
 
 @pytest.fixture(autouse=True)

@@ -102,6 +102,7 @@ def test_the_parent_run_has_results_data_sets_and_a_description(first_night: Any
     assert parent.data.metrics["test_mrr"] == first_night.result.metrics["test_mrr"]
     assert first_night.result.version in parent.data.tags["mlflow.note.content"]
     assert "| PinSage |" in parent.data.tags["mlflow.note.content"]
+    assert parent.inputs is not None
     names = {each.dataset.name for each in parent.inputs.dataset_inputs}
     assert names == {"tiny-interactions", "tiny-items"}
 

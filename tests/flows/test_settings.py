@@ -81,11 +81,17 @@ def test_a_prefect_server_that_answers_in_any_way_is_enough(
     settings.check_server()
 
 
+class Silent(http.server.BaseHTTPRequestHandler):
+    """Answers 501 to everything and prints nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
 @pytest.fixture
 def refusing_server() -> Iterator[str]:
     """A server that lets nobody in: 501 to everything."""
-    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    server.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+    server = http.server.HTTPServer(("127.0.0.1", 0), Silent)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/api"

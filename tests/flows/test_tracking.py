@@ -93,10 +93,12 @@ def test_a_data_set_is_logged_with_the_rows_of_the_file_and_its_digest(
     with connected(tiny_config) as tracker:
         tracker.begin("nightly", {})
         tracker.parent.dataset("tiny-interactions", file, digest, "source")
-    [found] = runs_of(tiny_config)["nightly"].inputs.dataset_inputs
+    inputs = runs_of(tiny_config)["nightly"].inputs
+    assert inputs is not None
+    [found] = inputs.dataset_inputs
     assert found.dataset.digest == digest
-    assert '"num_rows": 1800' in found.dataset.profile
-    assert "user_id" in found.dataset.schema
+    assert '"num_rows": 1800' in str(found.dataset.profile)
+    assert "user_id" in str(found.dataset.schema)
 
 
 def test_a_failed_stage_is_recorded_as_failed_with_its_message(tiny_config: Config) -> None:
