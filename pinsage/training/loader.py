@@ -116,8 +116,14 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
             batch_size=batch_size,
             sampler=self.order,
             num_workers=workers,
+            # Workers forked from this process would inherit OpenMP's threads half-alive.
+            multiprocessing_context="forkserver" if workers else None,
             filter_per_worker=False,
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker gets: it samples, and joins no features."""
+        return {**self.__dict__, "_features": None, "_positives": None}
 
     def begin(self, epoch: int, *, step: int = 0) -> None:
         """Position the loader at a step of an epoch; the next iteration starts there."""
