@@ -69,12 +69,12 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.Generator(np.random.Philox([self._seed, self.epoch]))
-        order = rng.permutation(self._num_pairs)[self.skip :]
+        order = rng.permutation(self._num_pairs)[self.skip : self._size]
         for start in range(0, len(order), _CHUNK):  # a list of all would be gigabytes of objects
             yield from order[start : start + _CHUNK].tolist()
 
     def __len__(self) -> int:
-        return max(0, self._num_pairs - self.skip)
+        return max(0, self._size - self.skip)
 
 
 class PairLoader(LinkLoader):  # type: ignore[misc]

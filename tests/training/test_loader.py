@@ -111,6 +111,14 @@ def test_an_epoch_can_be_entered_at_any_step(make_loader: MakeLoader) -> None:
         assert_same_batches(list(loader), whole[step:])
 
 
+def test_an_epoch_of_a_share_of_the_pairs_begins_the_permutation_of_all() -> None:
+    whole, share = EpochOrder(10, seed=1), EpochOrder(10, size=4, seed=1)
+    assert list(share) == list(whole)[:4]
+    share.skip = 3
+    assert (len(share), list(share)) == (1, list(whole)[3:4])
+    assert len(EpochOrder(3, size=4, seed=1)) == 3
+
+
 def test_epochs_differ_in_order_and_negatives(make_loader: MakeLoader) -> None:
     loader = make_loader()
     firsts = []
