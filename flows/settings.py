@@ -18,6 +18,9 @@ from pinsage.errors import ConfigError
 
 HOST = "127.0.0.1"
 
+# MLflow's pages open in their view for language models, whatever the experiment, unless told so.
+MLFLOW_VIEW = "?workflowType=machine_learning"
+
 # Anonymous usage statistics of every tool are off.
 QUIET = {
     "DO_NOT_TRACK": "true",

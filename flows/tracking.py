@@ -26,7 +26,7 @@ from mlflow.utils import mlflow_tags
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import records
-from flows.settings import mlflow_address, mlflow_artifacts, mlflow_database
+from flows.settings import MLFLOW_VIEW, mlflow_address, mlflow_artifacts, mlflow_database
 from pinsage.config import Config
 from pinsage.config_text import to_toml
 from pinsage.errors import ConfigError
@@ -189,7 +189,8 @@ class Tracker:
         if run.run_id is None:
             return None
         address = mlflow_address() if self.link.is_local else self.link.uri.rstrip("/")
-        return f"{address}/#/experiments/{self._experiment_id}/runs/{run.run_id}"
+        page = f"{address}/#/experiments/{self._experiment_id}/runs/{run.run_id}"
+        return f"{page}{MLFLOW_VIEW}"
 
     def nothing(self) -> TrackedRun:
         """A run that writes nothing."""

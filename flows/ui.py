@@ -21,6 +21,7 @@ from flows.children import Children
 from flows.settings import (
     HOST,
     LOGGING,
+    MLFLOW_VIEW,
     QUIET,
     mlflow_artifacts,
     mlflow_database,
@@ -144,7 +145,7 @@ def _say_where(servers: Servers, children: Children, console: Console) -> None:
     places: dict[str, str | Path] = {
         "Prefect": servers.prefect,
         "start a run": f"{servers.prefect}/deployments, then nightly, then Run",
-        "MLflow": servers.mlflow,
+        "MLflow": f"{servers.mlflow}/#/experiments{MLFLOW_VIEW}",
         "logs": children.logs,
         "end": "Ctrl-C",
     }

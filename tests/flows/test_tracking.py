@@ -203,7 +203,7 @@ def test_the_page_of_a_run_is_the_servers_where_there_is_one(tmp_path: Path) -> 
     url = tracker.url_of(tracking.TrackedRun(link, "abc"))
     assert url is not None
     assert url.startswith("http://tracking.example:5000/#/experiments/")
-    assert url.endswith("/runs/abc")
+    assert url.endswith("/runs/abc?workflowType=machine_learning")
 
 
 def _any_config(tmp_path: Path) -> Config:
