@@ -243,10 +243,12 @@ def _show_versions(versions: dict[str, list[VersionInfo]]) -> None:
     from rich.table import Table
 
     table = Table()
-    for column in ("data set", "version", "created", "items", "state"):
-        table.add_column(column, justify="right" if column == "items" else "left")
+    table.add_column("data set", overflow="fold")
+    table.add_column("version", no_wrap=True)  # begins with the time it was made
+    table.add_column("items", justify="right")
+    table.add_column("state")
     for name, found in versions.items():
         for each in found:
             state = "current" if each.current else "withdrawn" if each.withdrawn else ""
-            table.add_row(name, each.version, each.created[:16], f"{each.num_items:,}", state)
+            table.add_row(name, each.version, f"{each.num_items:,}", state)
     Console().print(table)
