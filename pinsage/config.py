@@ -11,12 +11,16 @@ import re
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pinsage.errors import ConfigError
 
+Baseline = Literal[
+    "random", "popularity", "item-kNN", "transitions", "Pixie", "EASE", "ALS", "BPR", "item2vec",
+    "content-kNN",
+]  # fmt: skip
 FeatureKind = Literal[
     "numerical", "categorical", "multicategorical", "text", "embedding", "timestamp"
 ]
@@ -88,6 +92,8 @@ class ItemsConfig(Source):
     """Column of the item."""
     title_column: str | None = None
     """Column with a title that people recognise."""
+    image_column: str | None = None
+    """Column with the address of an image: a file, for the report, or a web address."""
     features: dict[str, FeatureKind] = Field(default_factory=dict)
     """Feature columns, each with its kind."""
     separator: str = Field("|", min_length=1)
@@ -218,12 +224,21 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """Item-to-item ranking over the full catalog."""
 
+    baselines: tuple[Baseline, ...] = Field(get_args(Baseline), min_length=1)
+    """Methods that stand beside PinSage in every table."""
+    trials: int = Field(6, ge=1, le=1000)
+    """Most settings of a baseline tried on validation pairs: the same budget for each."""
+    ease_items: int = Field(10_000, ge=2)
+    """EASE inverts a matrix of items × items: it knows the most popular ones, up to this number."""
+    slice_column: str | None = None
+    """Catalog column by whose values results are sliced; else the first categorical feature."""
+
     ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((10, 50, 100, 500), min_length=1)
     """Cut-offs K of hit-rate@K."""
     mrr_block: int = Field(0, ge=0)
     """Ranks a block of the scaled MRR (the paper: 100 of 5 million); 0 takes 1/500 of the
     catalog, at most 100."""
-    bootstrap: int = Field(1000, ge=100)
+    bootstrap: int = Field(2000, ge=100)
     """Bootstrap resamples of the users."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of the intervals."""
@@ -253,6 +268,17 @@ class IndexConfig(Settings):
     """Links a node of the HNSW graph."""
     hnsw_search: int = Field(256, ge=16)
     """Candidates held while an HNSW graph is searched."""
+
+
+class ReportConfig(Settings):
+    """The page that a run is judged by."""
+
+    queries: tuple[str, ...] = ()
+    """Ids of the items whose neighbours are shown; empty takes 20 from popular to rare."""
+    neighbours: int = Field(10, ge=1, le=50)
+    """Neighbours shown of each."""
+    map_points: int = Field(3000, ge=10, le=20_000)
+    """Most items drawn in the map of the embeddings."""
 
 
 class PublishConfig(Settings):
@@ -300,6 +326,8 @@ class Config(Settings):
     """How every item is embedded."""
     index: IndexConfig = IndexConfig()
     """How nearest neighbours are found."""
+    report: ReportConfig = ReportConfig()
+    """What the report shows."""
     publish: PublishConfig = PublishConfig()
     """What is kept for consumers."""
     tracking: TrackingConfig = TrackingConfig()

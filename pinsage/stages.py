@@ -145,7 +145,7 @@ def train(
         },
         code=(
             "pinsage.data.pairs",
-            "pinsage.evaluation.baselines",
+            "pinsage.evaluation.embeddings",
             "pinsage.evaluation.metrics",
             "pinsage.evaluation.ranking",
             "pinsage.graph",

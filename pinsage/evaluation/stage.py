@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pinsage.config import Config
 from pinsage.data.pairs import Pairs, consecutive_pairs
-from pinsage.evaluation.baselines import EmbeddingScorer
+from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import headline_k
 from pinsage.evaluation.plots import MODEL, hit_rate_figure, mrr_figure, save_figure
 from pinsage.evaluation.protocol import evaluate

@@ -10,7 +10,7 @@ from torch_frame.data import TensorFrame
 from pinsage.config import Config
 from pinsage.data.pairs import consecutive_pairs
 from pinsage.errors import TrainingError
-from pinsage.evaluation.baselines import EmbeddingScorer
+from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import headline_k, hit_rate, mean_reciprocal_rank, usable_ks
 from pinsage.evaluation.ranking import rank_pairs
 from pinsage.graph.neighbourhoods import Neighbourhoods

@@ -7,13 +7,13 @@ import pytest
 
 from pinsage.data.pairs import Pairs
 from pinsage.evaluation.baselines import (
-    EmbeddingScorer,
     ItemKNNScorer,
     PixieScorer,
     PopularityScorer,
     RandomScorer,
     TransitionScorer,
 )
+from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.ranking import Scorer
 from pinsage.graph.bipartite import BipartiteGraph
 

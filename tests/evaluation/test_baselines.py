@@ -12,13 +12,13 @@ import pytest
 from pinsage.data.pairs import Pairs
 from pinsage.errors import ConfigError
 from pinsage.evaluation.baselines import (
-    EmbeddingScorer,
     ItemKNNScorer,
     PixieScorer,
     PopularityScorer,
     RandomScorer,
     TransitionScorer,
 )
+from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.ranking import Scorer
 from pinsage.graph.bipartite import BipartiteGraph
 

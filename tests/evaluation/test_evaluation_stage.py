@@ -12,7 +12,7 @@ import pytest
 
 from pinsage import stages
 from pinsage.config import Config, parse_config
-from pinsage.evaluation.baselines import EmbeddingScorer
+from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import hit_rate
 from pinsage.evaluation.ranking import rank_pairs
 from pinsage.store import Artifact, Store

@@ -160,26 +160,6 @@ class PixieScorer:
         return scores
 
 
-@dataclass(frozen=True)
-class EmbeddingScorer:
-    """Inner product of the embeddings, as retrieval ranks (PinSage §3.5).
-
-    Attributes:
-        embeddings: float32 [N, d]
-    """
-
-    name: str
-    embeddings: npt.NDArray[np.float32]
-
-    def score(self, query_rows: Rows) -> Scores:
-        """Scores, float32 [B, N]."""
-        import torch  # only this scorer needs it
-
-        items = torch.from_numpy(self.embeddings)
-        scores: Scores = (items[torch.from_numpy(query_rows).long()] @ items.T).numpy()
-        return scores
-
-
 @numba.njit(parallel=True, cache=True)
 def _shrunk_cosine(
     query_rows: Any,
