@@ -27,7 +27,7 @@ def median_seconds(work: Callable[[], Any], *, repeats: int = 5, warmup: int = 1
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under a title that names the machine and the commit."""
-    table = Table(title=f"{title} · {platform.machine()}, {_commit()}")
+    table = Table(title=f"{title} · {platform.machine()}, {commit()}")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
@@ -35,7 +35,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     Console().print(table)
 
 
-def _commit() -> str:
+def commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "no commit"

@@ -110,7 +110,7 @@ def _found(result: ExpectationValidationResult) -> str:
         total = outcome["element_count"]
         count = outcome["unexpected_count"]
         return f"{count:,} of {total:,} rows ({100 * count / max(total, 1):.3g}%)"
-    observed = outcome.get("observed_value", "no such column")
+    observed = outcome.get("observed_value", "it is there" if result.success else "no such column")
     return ", ".join(map(text, observed)) if isinstance(observed, list) else text(observed)
 
 

@@ -17,6 +17,7 @@ from prefect.artifacts import (
 )
 
 from flows.results import read_periods, table_rows
+from pinsage.retrieval.publish import REPORT
 from pinsage.store import Artifact
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ def link_data_docs(stage: str, checked: Artifact, tracking_url: str | None) -> N
         create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}")
     markdown = f"# {stage}: the contract {verdict}\n\nPages on disk: `{page}`\n"
     create_markdown_artifact(markdown, key=f"contract-{stage}", description=f"Contract {verdict}")
+
+
+def link_report(reported: Artifact, tracking_url: str | None) -> None:
+    """Link to the report, in MLflow where the run is tracked; and say where it lies."""
+    page = reported.file(REPORT)
+    if tracking_url:
+        url = f"{tracking_url}/artifacts/{REPORT}"
+        create_link_artifact(url, "Report", key="report-page")
+    markdown = f"# Report\n\nOne page that needs no network: `{page}`\n"
+    create_markdown_artifact(markdown, key="report", description="The page to judge the run by")
 
 
 def show_results(evaluated: Artifact, summary: str) -> None:

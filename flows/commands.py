@@ -22,7 +22,7 @@ STAGE_FLOWS = {
     "ingest": "Bring everything up to the ingested and split data.",
     "graph": "Bring everything up to the graphs and their neighbourhoods.",
     "train": "Bring everything up to a trained model.",
-    "evaluate": "Bring everything up to the evaluation beside the baselines.",
+    "evaluate": "Bring everything up to the evaluation beside the baselines, and its report.",
     "embed": "Bring everything up to the embeddings of all items.",
     "index": "Bring everything up to the nearest-neighbour index.",
     "publish": "Bring everything up to a published and registered version.",

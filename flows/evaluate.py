@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import stages, upstream
 from flows.session import session
+from flows.stages import Shown
 from flows.summary import show_results
 from pinsage.config import Config
 from pinsage.store import Artifact
@@ -13,11 +14,13 @@ from pinsage.store import Artifact
 
 @flow(name="evaluate", flow_run_name="{config.name}", result_serializer="json")
 def evaluate(config: Config) -> Artifact:
-    """Bring everything up to the evaluation on the validation and test periods."""
+    """Bring everything up to the evaluation and its report."""
     with session(config, "evaluate") as run:
+        upstream.can_evaluate(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)
         evaluated = stages.evaluate(run, data, past, trained)
+        stages.report(run, data, Shown(evaluated, data.parts, past.built), trained, evaluated)
         show_results(run, evaluated)
         return evaluated

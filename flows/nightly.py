@@ -13,6 +13,7 @@ from prefect import flow
 from flows import stages, upstream
 from flows.results import headline
 from flows.session import session
+from flows.stages import Shown
 from flows.summary import show_results
 from pinsage.config import Config
 
@@ -44,13 +45,18 @@ class NightlyResult:
 def nightly(config: Config) -> NightlyResult:
     """From raw interactions to published item embeddings."""
     with session(config, "nightly") as run:
+        upstream.can_evaluate(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)
         evaluated = stages.evaluate(run, data, past, trained)
         present, embedded = upstream.embeddings(run, data, past, trained)
         indexed = stages.index(run, embedded)
-        version = stages.publish(run, data, present, trained, evaluated, embedded, indexed)
+        shown = Shown(embedded, data.ingested, present.built)
+        reported = stages.report(run, data, shown, trained, evaluated)
+        version = stages.publish(
+            run, data, present, trained, evaluated, embedded, indexed, reported
+        )
         registered = stages.register(run, version)
         show_results(run, evaluated, version, registered)
         return NightlyResult(

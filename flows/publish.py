@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows import stages, upstream
 from flows.session import session
+from flows.stages import Shown
 from flows.summary import show_results
 from pinsage.config import Config
 from pinsage.retrieval.publish import Version
@@ -15,13 +16,18 @@ from pinsage.retrieval.publish import Version
 def publish(config: Config) -> Version:
     """Bring everything up to a published version; the same inputs make one version, not two."""
     with session(config, "publish") as run:
+        upstream.can_evaluate(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)
         evaluated = stages.evaluate(run, data, past, trained)
         present, embedded = upstream.embeddings(run, data, past, trained)
         indexed = stages.index(run, embedded)
-        version = stages.publish(run, data, present, trained, evaluated, embedded, indexed)
+        shown = Shown(embedded, data.ingested, present.built)
+        reported = stages.report(run, data, shown, trained, evaluated)
+        version = stages.publish(
+            run, data, present, trained, evaluated, embedded, indexed, reported
+        )
         registered = stages.register(run, version)
         show_results(run, evaluated, version, registered)
         return version

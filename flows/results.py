@@ -86,7 +86,7 @@ def verdicts(evaluated: Artifact) -> Iterator[str]:
 
 
 def _period(title: str, document: dict[str, Any]) -> Period:
-    methods = {name: found["all"] for name, found in document["methods"].items()}
+    methods = document["methods"]
     metrics = list(next(iter(methods.values())))
     best = {metric: max(found[metric]["value"] for found in methods.values()) for metric in metrics}
     return Period(

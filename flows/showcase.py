@@ -17,6 +17,7 @@ from flows.settings import mlflow_database
 from flows.tracking import tracking_uri
 from pinsage.config import Config
 from pinsage.errors import UnknownItemError
+from pinsage.retrieval.publish import REPORT
 from pinsage.retrieval.published import Published, load_published
 from pinsage.store import open_artifact
 
@@ -86,7 +87,8 @@ def _places(
     where = "" if config.root == Path("var") else f" --root {config.root}"
     return {
         "published": version,
-        "report": evaluated / "table.md",
+        "report": version / REPORT,
+        "tables": evaluated / "table.md",
         "MLflow run": f"{result.mlflow_run_id or 'not tracked'} ({seen})",
         "model": result.model or "not registered",
         "record": config.root / "runs" / f"{result.run_id}.json",

@@ -52,6 +52,15 @@ class Graph:
     table: Artifact
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Embeddings that a report shows: of which catalog, over which graph."""
+
+    vectors: Artifact
+    catalog: Artifact
+    built: Artifact
+
+
 def is_database_trouble(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """True where a source's database failed in a way that may pass."""
     from sqlalchemy.exc import DBAPIError
@@ -127,9 +136,9 @@ def split(run: Run, ingested: Artifact) -> Artifact:
 )
 def graph(run: Run, data: Data, span: Span) -> Artifact:
     """Build the bipartite graph of a span."""
-    edges = data.parts if span == "train" else data.ingested
+    source = data.parts if span == "train" else data.ingested
     with run.stage(f"graph-{span}") as record:
-        return record.keep(stages.graph(run.config, run.store, edges, data.ingested))
+        return record.keep(stages.graph(run.config, run.store, source, source))
 
 
 @task(
@@ -164,7 +173,6 @@ def train(run: Run, data: Data, past: Graph) -> Artifact:
             stages.train(
                 run.config,
                 run.store,
-                data.ingested,
                 data.parts,
                 past.built,
                 past.table,
@@ -186,7 +194,6 @@ def evaluate(run: Run, data: Data, past: Graph, trained: Artifact) -> Artifact:
             stages.evaluate(
                 run.config,
                 run.store,
-                data.ingested,
                 data.parts,
                 past.built,
                 past.table,
@@ -235,6 +242,29 @@ def index(run: Run, embedded: Artifact) -> Artifact:
         return record.keep(stages.index(run.config, run.store, embedded))
 
 
+@task(name="report", task_run_name="report", cache_policy=NO_CACHE, timeout_seconds=HOUR)
+def report(run: Run, data: Data, shown: Shown, trained: Artifact, evaluated: Artifact) -> Artifact:
+    """Draw the page that the run is judged by."""
+    with run.stage("report") as record:
+        reported = record.keep(
+            stages.report(
+                run.config,
+                run.store,
+                ingested=data.ingested,
+                parts=data.parts,
+                catalog=shown.catalog,
+                built=shown.built,
+                trained=trained,
+                evaluated=evaluated,
+                vectors=shown.vectors,
+                made=dict(run.book.stages),
+            )
+        )
+        run.tracker.parent.files(reported)  # where a person looks first
+        artifacts.link_report(reported, run.tracker.url)
+        return reported
+
+
 @task(
     name="publish",
     task_run_name="publish",
@@ -249,6 +279,7 @@ def publish(
     evaluated: Artifact,
     embedded: Artifact,
     indexed: Artifact,
+    reported: Artifact,
 ) -> Version:
     """Publish one version and switch readers to it."""
     with run.stage("publish") as record:
@@ -260,6 +291,7 @@ def publish(
             evaluated=evaluated,
             embedded=embedded,
             indexed=indexed,
+            reported=reported,
         )
         record.keep_outcome(
             reused=version.reused, published=version.name, published_path=str(version.path)

@@ -140,6 +140,10 @@ class TrackedRun:
             metrics=records.metrics(artifact),
             tags=records.tags(artifact),
         )
+        self.files(artifact)
+
+    def files(self, artifact: Artifact) -> None:
+        """Keep what a person would look at: reports, plots, pages."""
 
         def send(client: mlflow.MlflowClient, run_id: str) -> None:
             for name in records.readable_files(artifact):

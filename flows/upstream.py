@@ -5,7 +5,13 @@ from __future__ import annotations
 from flows import stages
 from flows.session import Run
 from flows.stages import Data, Graph, Span
+from pinsage.evaluation.baselines import require_packages
 from pinsage.store import Artifact
+
+
+def can_evaluate(run: Run) -> None:
+    """Raise MissingExtraError now rather than after training, where a baseline has no package."""
+    require_packages(run.config.evaluation)
 
 
 def valid_data(run: Run) -> Artifact:

@@ -1,4 +1,4 @@
-"""The command line: what is published, what is related to an item, data sets, configuration.
+"""The command line: what is published, what is related and why, data sets, configuration.
 
 The commands that run the pipeline come from `flows` through the entry-point group
 `pinsage.commands`. Invariant: nothing heavy is imported before a command's own body runs, so that
@@ -31,7 +31,6 @@ from pinsage.errors import ConfigError
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
-    from pinsage.retrieval.versions import VersionInfo
 
 _DOWNLOADS = Path("var/data")
 
@@ -62,7 +61,7 @@ def command_line() -> typer.Typer:
     )
     app.callback()(_options)
     add_commands(app)
-    for command in (recommend, published, rollback):
+    for command in (recommend, explain, published, rollback):
         app.command(rich_help_panel="Results")(command)
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
@@ -91,7 +90,46 @@ def recommend(
     if as_json:
         print_json(_related_document(chosen, version, row, related))
     else:
-        _show_related(chosen, version, row, related)
+        from pinsage.display import show_related
+
+        show_related(chosen, version, row, related)
+
+
+def explain(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Title or id of an item.")],
+    item: Annotated[
+        str, typer.Argument(metavar="ITEM", help="Title or id of what is recommended for it.")
+    ],
+    k: Annotated[
+        int, typer.Option("--count", "-k", min=1, help="Common neighbours and paths to show.")
+    ] = 5,
+    contexts: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Name the N newest users of both; their ids are personal data."
+        ),
+    ] = 0,
+    config_file: ConfigFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show why ITEM is recommended for QUERY: ranks, graph, walks, content, and what each adds."""
+    folder, chosen = locate_one(read_config(config_file, overrides), root, name)
+    from pinsage.explain.evidence import load_evidence
+    from pinsage.explain.explanation import explain as explain_rows
+    from pinsage.retrieval.published import load_published
+
+    version = load_published(folder, chosen)
+    rows = version.find(query), version.find(item)
+    found = explain_rows(load_evidence(folder, version), *rows, count=k, contexts=contexts)
+    if as_json:
+        print_json({"name": chosen, "version": version.version, **asdict(found)})
+    else:
+        from pinsage.display import show_explanation
+
+        show_explanation(chosen, version.version, found)
 
 
 def published(
@@ -113,7 +151,9 @@ def published(
         ]
         print_json({"root": str(folder), "published": listed})
     else:
-        _show_versions(versions)
+        from pinsage.display import show_versions
+
+        show_versions(versions)
 
 
 def rollback(
@@ -218,37 +258,3 @@ def _related_document(
         "item": {"item_id": item["item_id"], "title": item["title"]},
         "related": [asdict(neighbour) for neighbour in related],
     }
-
-
-def _show_related(name: str, version: Published, row: int, related: list[Neighbour]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text, not str: a title with square brackets must not be read as Rich's markup.
-    title = Text(f"Related to {version.items.iloc[row]['title']} ({name}, {version.version})")
-    table = Table(title=title, title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("item")
-    table.add_column("title", overflow="fold")
-    table.add_column("score", justify="right")
-    for each in related:
-        cells = (str(each.item_id), str(each.title))
-        table.add_row(str(each.rank), *map(Text, cells), f"{each.score:.3f}")
-    Console().print(table)
-
-
-def _show_versions(versions: dict[str, list[VersionInfo]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table()
-    table.add_column("data set", overflow="fold")
-    table.add_column("version", no_wrap=True)  # begins with the time it was made
-    table.add_column("items", justify="right")
-    table.add_column("state")
-    for name, found in versions.items():
-        for each in found:
-            state = "current" if each.current else "withdrawn" if each.withdrawn else ""
-            table.add_row(name, each.version, f"{each.num_items:,}", state)
-    Console().print(table)

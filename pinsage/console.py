@@ -21,14 +21,18 @@ COMMANDS = "pinsage.commands"  # the entry-point group through which other packa
 
 # Import name of an optional package -> the extra of pinsage-pipeline that installs it.
 EXTRAS = {
+    "PIL": "flows",
     "faiss": "index",
+    "gensim": "baselines",
     "great_expectations": "flows",
     "implicit": "baselines",
+    "jinja2": "flows",
     "matplotlib": "flows",
     "mlflow": "flows",
     "pooch": "fetch",
     "prefect": "flows",
     "ray": "ray",
+    "scipy": "baselines",
     "sqlalchemy": "sql",
     "tokenizers": "text",
 }

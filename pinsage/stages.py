@@ -1,6 +1,6 @@
 """The pipeline's boxes: each finds or builds one artifact, and says what its key depends on.
 
-    snapshot ─► ingest ─► split ─► graph ─► neighbourhoods ─► train ─► evaluate
+    snapshot ─► ingest ─► split ─► graph ─► neighbourhoods ─► train ─► evaluate ─► report
                      └───────────► graph ─► neighbourhoods ─► embed ─► index ─► publish
 
 The graph is built twice: over the training period for training and evaluation, which must not see
@@ -10,7 +10,7 @@ The heavy modules are imported where a stage is built, so that finding one costs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pinsage.config import Config
@@ -54,18 +54,19 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
 
 
 def split(config: Config, store: Store, ingested: Artifact) -> Artifact:
-    """Cut the interactions at two points in time."""
+    """Cut the interactions at two points in time; the catalog as it was known at the second."""
+    has_catalog = config.data.items is not None
 
     def build(work: Workspace) -> Facts:
         from pinsage.data.split import write_split
 
-        return write_split(ingested.file("interactions.parquet"), config.split, work.path)
+        return write_split(ingested.path, config.split, work.path, has_catalog=has_catalog)
 
     return store.stage(
         "split",
         build,
-        settings=config.split.model_dump(),
-        inputs={"interactions": ingested.digest("interactions.parquet")},
+        settings={**config.split.model_dump(mode="json"), "has_catalog": has_catalog},
+        inputs={"ingested": ingested.digest("interactions.parquet", "items.parquet")},
         code=("pinsage.data",),
     )
 
@@ -74,11 +75,14 @@ def graph(
     config: Config,  # noqa: ARG001, every stage is called alike
     store: Store,
     edges: Artifact,
-    ingested: Artifact,
+    catalog: Artifact,
 ) -> Artifact:
-    """Both CSRs of the bipartite graph over the interactions of `edges` (a split, or all)."""
+    """Both CSRs of the bipartite graph over the interactions of `edges`: a split's, or all.
+
+    `catalog` says which items there are: a split, or what was ingested.
+    """
     name = "train.parquet" if edges.manifest.stage == "split" else "interactions.parquet"
-    num_items = int(ingested.facts["num_items"])
+    num_items = int(catalog.facts["num_items"])
 
     def build(work: Workspace) -> Facts:
         from pinsage.graph.bipartite import write_graph
@@ -114,7 +118,6 @@ def neighbourhoods(config: Config, store: Store, built: Artifact) -> Artifact:
 def train(
     config: Config,
     store: Store,
-    ingested: Artifact,
     parts: Artifact,
     built: Artifact,
     table: Artifact,
@@ -129,16 +132,14 @@ def train(
     def build(work: Workspace) -> Facts:
         from pinsage.training.stage import write_trained
 
-        return write_trained(
-            config, ingested.path, parts.path, built.path, table.path, work, on_epoch
-        )
+        return write_trained(config, parts.path, built.path, table.path, work, on_epoch)
 
     return store.stage(
         "train",
         build,
         settings=_training_settings(config),
         inputs={
-            "items": ingested.digest("items.parquet"),
+            "items": parts.digest("items.parquet"),
             "pairs": parts.digest("train.parquet", "valid.parquet"),
             "graph": built.digest(),
             "neighbourhoods": table.digest(),
@@ -146,6 +147,8 @@ def train(
         code=(
             "pinsage.data.pairs",
             "pinsage.evaluation.embeddings",
+            "pinsage.evaluation.exact",
+            "pinsage.evaluation.exact_torch",
             "pinsage.evaluation.metrics",
             "pinsage.evaluation.ranking",
             "pinsage.graph",
@@ -159,7 +162,6 @@ def train(
 def evaluate(
     config: Config,
     store: Store,
-    ingested: Artifact,
     parts: Artifact,
     built: Artifact,
     table: Artifact,
@@ -170,23 +172,20 @@ def evaluate(
     def build(work: Workspace) -> Facts:
         from pinsage.evaluation.stage import write_evaluation
 
-        return write_evaluation(
-            config, ingested.path, parts.path, built.path, table.path, trained.path, work.path
-        )
+        return write_evaluation(config, parts.path, built.path, table.path, trained.path, work.path)
 
     return store.stage(
         "evaluate",
         build,
         settings={**config.evaluation.model_dump(mode="json"), "seed": config.seed},
         inputs={
-            "items": ingested.digest("items.parquet"),
             "split": parts.digest(),
             "graph": built.digest(),
             "neighbourhoods": table.digest(),
             "model": trained.digest("model/"),
         },
         code=(
-            "pinsage.data.pairs",
+            "pinsage.data",
             "pinsage.evaluation",
             "pinsage.graph",
             "pinsage.inference",
@@ -240,6 +239,61 @@ def index(config: Config, store: Store, embedded: Artifact) -> Artifact:
         settings={**config.index.model_dump(), "seed": config.seed},
         inputs={"embeddings": embedded.digest("embeddings.npy")},
         code=("pinsage.retrieval.index",),
+    )
+
+
+def report(
+    config: Config,
+    store: Store,
+    *,
+    ingested: Artifact,
+    parts: Artifact,
+    catalog: Artifact,
+    built: Artifact,
+    trained: Artifact,
+    evaluated: Artifact,
+    vectors: Artifact,
+    made: Mapping[str, Artifact],
+) -> Artifact:
+    """Draw the page that the run is judged by, beside what readers follow now.
+
+    `vectors` holds embeddings.npy, of the items of `catalog` over the graph `built`: those to be
+    published, or those that were evaluated. `made` are the run's artifacts by stage, in order.
+    """
+    from pinsage.retrieval.versions import champion
+
+    rival = champion(config.root, config.name, vectors.digest())
+    sources = {
+        "catalog": catalog, "built": built, "trained": trained, "evaluated": evaluated,
+        "ingested": ingested, "parts": parts, "vectors": vectors,
+    }  # fmt: skip
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.report.gather import gather
+        from pinsage.report.stage import write_report
+
+        return write_report(gather(config, **sources, champion=rival, made=made), work.path)
+
+    checked = {name: a.digest("report.json") for name, a in made.items() if "validate" in name}
+    return store.stage(
+        "report",
+        build,
+        # The page shows every setting, so that all but where it lies are in its key.
+        settings=config.model_dump(mode="json", exclude={"root": True, "tracking": True}),
+        inputs={
+            **{name: source.digest() for name, source in sources.items()},
+            "trained": trained.digest("model/"),  # not history.json, which holds wall times
+            **checked,
+            "champion": rival.name if rival else "",
+        },
+        code=(
+            "pinsage.data",
+            "pinsage.evaluation",
+            "pinsage.graph",
+            "pinsage.model",
+            "pinsage.report",
+            "pinsage.retrieval",
+        ),
     )
 
 

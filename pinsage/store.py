@@ -29,6 +29,7 @@ from pinsage.measure import Meter
 
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
+_SOURCES = {".py", ".html", ".css", ".js"}  # what a result is made by, templates included
 
 Facts = dict[str, Any]
 
@@ -239,8 +240,8 @@ def code_digest(names: tuple[str, ...]) -> str:
         if spec is None or spec.origin is None:
             raise ArtifactError(f"{name}: no such module, so its source has no digest")
         origin = Path(spec.origin)
-        files = sorted(origin.parent.rglob("*.py")) if origin.stem == "__init__" else [origin]
-        for file in files:
+        folder = origin.parent.rglob("*") if origin.stem == "__init__" else [origin]
+        for file in sorted(f for f in folder if f.suffix in _SOURCES):
             digest.update(f"{name}/{file.relative_to(origin.parent)}".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()

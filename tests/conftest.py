@@ -119,18 +119,23 @@ def _run(config: Config) -> SimpleNamespace:
     run.snapshot = stages.snapshot(config, store)
     run.ingest = stages.ingest(config, store, run.snapshot)
     run.split = stages.split(config, store, run.ingest)
-    run.graph = stages.graph(config, store, run.split, run.ingest)
+    run.graph = stages.graph(config, store, run.split, run.split)
     run.table = stages.neighbourhoods(config, store, run.graph)
-    run.train = stages.train(config, store, run.ingest, run.split, run.graph, run.table)
-    seen = (run.ingest, run.split, run.graph, run.table, run.train)
+    run.train = stages.train(config, store, run.split, run.graph, run.table)
+    seen = (run.split, run.graph, run.table, run.train)
     run.evaluate = stages.evaluate(config, store, *seen)
     run.full_graph = stages.graph(config, store, run.ingest, run.ingest)
     run.full_table = stages.neighbourhoods(config, store, run.full_graph)
     run.embed = stages.embed(config, store, run.ingest, run.full_graph, run.full_table, run.train)
     run.index = stages.index(config, store, run.embed)
+    run.report = stages.report(
+        config, store, ingested=run.ingest, parts=run.split, catalog=run.ingest,
+        built=run.full_graph, trained=run.train, evaluated=run.evaluate, vectors=run.embed,
+        made={name: getattr(run, name) for name in vars(run)},
+    )  # fmt: skip
     run.version = publish(
         config, ingested=run.ingest, built=run.full_graph, trained=run.train,
-        evaluated=run.evaluate, embedded=run.embed, indexed=run.index,
+        evaluated=run.evaluate, embedded=run.embed, indexed=run.index, reported=run.report,
     )  # fmt: skip
     return run
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -72,6 +74,10 @@ def published_version(root: Path, angles: np.ndarray) -> str:
     def nothing(_: Workspace) -> Facts:
         return {}
 
+    def report(work: Workspace) -> Facts:
+        (work.path / "report.html").write_text("<!doctype html>")
+        return {}
+
     def made(stage: str, build: Callable[[Workspace], Facts] = nothing) -> Artifact:
         salt = {"angles": angles.tolist()}
         return Store(root).stage(stage, build, settings=salt, inputs={}, code=("pinsage.errors",))
@@ -89,6 +95,7 @@ def published_version(root: Path, angles: np.ndarray) -> str:
         evaluated=made("evaluate"),
         embedded=embedded,
         indexed=indexed,
+        reported=made("report", report),
     )
     return version.name
 
@@ -156,6 +163,50 @@ class TestRecommend:
         index.write_bytes(damaged)
         result = pinsage("recommend", "1", "--root", tmp_path)
         expect_refusal(result, str(index), "checksum", "pinsage rollback")
+
+
+class TestExplain:
+    @pytest.fixture
+    def tiny_root(self, tiny_run: SimpleNamespace) -> Path:
+        root: Path = tiny_run.config.root
+        return root
+
+    def test_says_why_in_one_document(self, tiny_root: Path) -> None:
+        answer = json.loads(pinsage("explain", "i0", "i5", "--root", tiny_root, "--json").stdout)
+        assert answer["name"] == "tiny"
+        assert answer["item"] == {"item_id": "i5", "title": "Harbour tale 5"}
+        assert answer["summary"].startswith("Harbour tale 5 comes ")
+        assert {"score", "shared_contexts", "walks", "paths", "content", "ablation"} <= set(answer)
+
+    def test_agrees_with_recommend(self, tiny_root: Path) -> None:
+        where = ("--root", tiny_root, "--json")
+        first = json.loads(pinsage("recommend", "i0", *where).stdout)["related"][0]
+        answer = json.loads(pinsage("explain", "i0", first["item_id"], *where).stdout)
+        assert answer["score"]["standing"]["forward"]["rank"] == 1
+        assert answer["score"]["value"] == pytest.approx(first["score"], abs=1e-6)
+
+    def test_shows_the_sentence_and_tables(self, tiny_root: Path) -> None:
+        result = pinsage("explain", "Harbour tale 0", "Mountain tale 21", "--root", tiny_root)
+        assert result.exit_code == 0, result.output
+        for part in ("Mountain tale 21 comes ", "Random walks", "by content alone", "harbour"):
+            assert part in result.stdout
+
+    def test_names_users_only_when_asked_to(self, tiny_root: Path) -> None:
+        silent = pinsage("explain", "i0", "i5", "--root", tiny_root)
+        assert not re.search(r"\bu\d", silent.stdout)
+        telling = pinsage("explain", "i0", "i5", "--contexts", "2", "--root", tiny_root, "--json")
+        shown = json.loads(telling.stdout)["shared_contexts"]["shown"]
+        assert [each["user_id"][0] for each in shown] == ["u", "u"]
+
+    def test_refuses_an_item_for_itself(self, tiny_root: Path) -> None:
+        result = pinsage("explain", "i0", "harbour tale 0", "--root", tiny_root)
+        expect_refusal(result, "QUERY and ITEM are both", "name two")
+
+    def test_refuses_an_unknown_item(self, tiny_root: Path) -> None:
+        expect_refusal(pinsage("explain", "i0", "i99", "--root", tiny_root), "'i99': no such id")
+
+    def test_refuses_a_version_whose_origins_are_gone(self, root: Path) -> None:
+        expect_refusal(pinsage("explain", "1", "2", "--root", root), "no artifact", "`pinsage run`")
 
 
 class TestPublished:

@@ -174,11 +174,12 @@ def test_make_says_which_python_is_needed_where_it_is_too_old(tmp_path: Path) ->
 def test_the_options_of_the_command_line_are_these() -> None:
     where = ["--config", "-c", "--set", "--name", "--root"]
     options = options_of(typer.main.get_command(command_line()), "")
-    core = {name: options[name] for name in ("config", "data fetch", "published")}
+    core = {name: options[name] for name in ("config", "data fetch", "explain", "published")}
     core |= {name: options[name] for name in ("recommend", "rollback")}
     assert core == {
         "config": ["config_file", "--set", "--json"],
         "data fetch": ["name", "--to", "--mirror", "--json"],
+        "explain": ["query", "item", "--count", "-k", "--contexts", *where, "--json"],
         "published": [*where, "--json"],
         "recommend": ["item", "--count", "-k", *where, "--json"],
         "rollback": ["version", *where, "--yes", "-y", "--json"],

@@ -22,7 +22,7 @@ from pinsage.data.times import iso
 from pinsage.errors import SourceError
 from pinsage.store import Facts
 
-Duplicates = Literal["exact", "first", "last", "keep"]
+Duplicates = Literal["exact", "first", "keep"]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
 
@@ -206,8 +206,8 @@ def _deduplicated(rows: _Rows, rule: Duplicates) -> _Rows:
     repeats = np.zeros(len(pair), dtype=bool)
     repeats[1:] = (rows.time[1:] == rows.time[:-1]) & (pair[1:] == pair[:-1])
     distinct = np.flatnonzero(~repeats)
-    if rule != "exact":
-        again = pd.Series(pair[distinct]).duplicated(keep=rule).to_numpy()
+    if rule == "first":
+        again = pd.Series(pair[distinct]).duplicated().to_numpy()
         distinct = distinct[~again]
     return rows.take(distinct)
 

@@ -9,7 +9,7 @@ representative every week.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -23,19 +23,30 @@ _COLUMNS = ["user_row", "item_row", "timestamp"]
 _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Consecutive interactions, ordered by user and time; three int32 arrays of one length."""
+    """Consecutive interactions, ordered by user and time; arrays of one length.
+
+    Attributes:
+        user_row, query_row, positive_row: int32 [P]
+        time: int64 [P], µs, of the interaction with the positive
+    """
 
     user_row: Int32
     query_row: Int32
     positive_row: Int32
+    time: Int64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.user_row)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Pairs:
+        """The pairs in these places."""
+        return Pairs(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 def consecutive_pairs(
@@ -68,6 +79,7 @@ def consecutive_pairs(
         user[row].astype(np.int32),
         item[row + flipped].astype(np.int32),
         item[row + 1 - flipped].astype(np.int32),
+        time[row + 1 - flipped],
     )
 
 

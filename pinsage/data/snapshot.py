@@ -151,9 +151,8 @@ class _Items:
     def land(self, file: Path) -> int:
         """Write the rows with ids and categories as text; returns how many."""
         config = self.config
-        columns = [config.item_column, *config.features]
-        if config.title_column is not None:
-            columns.append(config.title_column)
+        named = (config.title_column, config.image_column)
+        columns = [config.item_column, *config.features, *(name for name in named if name)]
         return _land(self.table, list(dict.fromkeys(columns)), self._convert, self._schema, file)
 
     def final(self, item_type: pa.DataType) -> pa.Schema:
@@ -167,19 +166,26 @@ class _Items:
                 name: landing_type(kind, batch.schema.field(name).type)
                 for name, kind in self.features.items()
             }
-            types = {"item_id": pa.string(), "title": pa.string(), **types}
+            images = {"image": pa.string()} if self.config.image_column is not None else {}
+            types = {"item_id": pa.string(), "title": pa.string(), **images, **types}
             self.schema = pa.schema([pa.field(name, kind) for name, kind in types.items()])
         return self.schema
 
     def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         ids = self.item.land(batch.column(self.config.item_column))
-        titles = ids
-        if self.config.title_column is not None:
-            column = self.config.title_column
-            named = land_feature(batch.column(column), "text", _named(self.table, column))
-            titles = pc.if_else(pc.fill_null(pc.not_equal(named, ""), False), named, ids)
+        own = [ids, pc.coalesce(self._text(batch, self.config.title_column), ids)]
+        if self.config.image_column is not None:
+            own.append(self._text(batch, self.config.image_column))
         features = [self._feature(batch, name, kind) for name, kind in self.features.items()]
-        return pa.RecordBatch.from_arrays([ids, titles, *features], schema=self._schema(batch))
+        return pa.RecordBatch.from_arrays([*own, *features], schema=self._schema(batch))
+
+    def _text(self, batch: pa.RecordBatch, column: str | None) -> Column:
+        """A column as text, null where it is empty or not configured."""
+        if column is None:
+            return pa.nulls(batch.num_rows, pa.string())
+        text = land_feature(batch.column(column), "text", _named(self.table, column))
+        present = pc.fill_null(pc.not_equal(text, ""), False)
+        return pc.if_else(present, text, pa.scalar(None, pa.string()))
 
     def _feature(self, batch: pa.RecordBatch, name: str, kind: FeatureKind) -> Column:
         if kind == "categorical":
@@ -195,11 +201,16 @@ class _Items:
 
 
 def _refuse_collisions(config: ItemsConfig) -> None:
-    """The snapshot's own columns are `item_id` and `title`; a feature must not overwrite them."""
+    """The snapshot's own columns are item_id, title and image; no feature may overwrite them."""
     if "item_id" in config.features:
         raise ConfigError(
             "data.items.features: item_id is the id, not a feature; set model.id_embedding to "
             "learn a vector an item, or rename the column"
+        )
+    if config.image_column is not None and "image" in config.features:
+        raise ConfigError(
+            f"data.items.features: with image_column = {config.image_column!r} the column image "
+            f"holds the addresses of images, so no feature may be called image; rename the feature"
         )
     kind = config.features.get("title")
     same = config.title_column == "title" and kind in ("text", "categorical")

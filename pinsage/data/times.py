@@ -58,6 +58,11 @@ def to_micros(
     return pa.array(values, pa.int64(), mask=~valid)
 
 
+def microseconds(moment: datetime) -> int:
+    """An aware time as µs since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 def iso(micros: int) -> str:
     """ISO 8601 text of a time in µs, in UTC."""
     return (_EPOCH + timedelta(microseconds=micros)).isoformat()

@@ -1,1 +1,1 @@
-"""Item-to-item ranking over the full catalog: metrics, intervals, baselines, tables and plots."""
+"""Item-to-item ranking over the full catalog: metrics, slices, intervals, baselines, tables."""

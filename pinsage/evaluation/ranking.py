@@ -6,9 +6,9 @@ of scores is held. A rank counts all items but the query itself; ties stand in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numba
 import numpy as np
@@ -18,6 +18,8 @@ from pinsage.errors import ContractError, TrainingError
 
 Rows = npt.NDArray[np.int32]
 Scores = npt.NDArray[np.float32]
+
+Rank = Callable[[Rows, npt.NDArray[np.int64], Rows, int], tuple[npt.NDArray[np.float64], Rows]]
 
 TOP = 10
 _MAX_SCORES = 1 << 26  # 256 MiB of float32 a block, however large the catalog
@@ -32,6 +34,19 @@ class Scorer(Protocol):
 
     def score(self, query_rows: Rows) -> Scores:
         """Finite float32 [B, N]; a row depends on its query alone, not on the others."""
+
+
+@runtime_checkable
+class RanksItself(Protocol):
+    """A scorer that finds ranks without a score for every item at hand."""
+
+    def rank(
+        self, query_rows: Rows, bounds: npt.NDArray[np.int64], positives: Rows, top: int
+    ) -> tuple[npt.NDArray[np.float64], Rows]:
+        """Ranks, float64 [P], and each query's best items, int32 [Q, min(top, N - 1)].
+
+        The pairs bounds[q] to bounds[q + 1] belong to query q; `rank_pairs` says what a rank is.
+        """
 
 
 @dataclass(frozen=True)
@@ -71,15 +86,28 @@ def rank_queries(
     queries, starts = np.unique(query_row[order], return_index=True)
     bounds = np.append(starts, len(order))
     ranks = np.empty(len(order), dtype=np.float64)
-    top = np.empty((len(queries), min(TOP, num_items - 1)), dtype=np.int32)
-    for first, last in _blocks(len(queries), num_items, block):
-        rows = queries[first:last]
-        scores = _checked_scores(scorer, rows, num_items)
-        pairs = order[bounds[first] : bounds[last]]
-        of_query = np.repeat(np.arange(last - first), np.diff(bounds[first : last + 1]))
-        ranks[pairs] = _count_ranks(scores, rows, of_query, positive_row[pairs])
-        top[first:last] = _best_items(scores, rows, top.shape[1])
+    rank = scorer.rank if isinstance(scorer, RanksItself) else _dense(scorer, num_items, block)
+    ranks[order], top = rank(queries, bounds, positive_row[order], TOP)
     return Ranking(ranks, queries, top)
+
+
+def _dense(scorer: Scorer, num_items: int, block: int) -> Rank:
+    """Rank by blocks of scores, [B, N] at a time."""
+
+    def rank(
+        query_rows: Rows, bounds: npt.NDArray[np.int64], positives: Rows, top: int
+    ) -> tuple[npt.NDArray[np.float64], Rows]:
+        ranks = np.empty(len(positives), dtype=np.float64)
+        best = np.empty((len(query_rows), min(top, num_items - 1)), dtype=np.int32)
+        for first, last in _blocks(len(query_rows), num_items, block):
+            rows, pairs = query_rows[first:last], slice(bounds[first], bounds[last])
+            scores = _checked_scores(scorer, rows, num_items)
+            of_query = np.repeat(np.arange(last - first), np.diff(bounds[first : last + 1]))
+            ranks[pairs] = _count_ranks(scores, rows, of_query, positives[pairs])
+            best[first:last] = _best_items(scores, rows, best.shape[1])
+        return ranks, best
+
+    return rank
 
 
 def _blocks(num_queries: int, num_items: int, block: int) -> Iterator[tuple[int, int]]:

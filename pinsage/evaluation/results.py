@@ -9,22 +9,42 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pinsage.evaluation.bootstrap import Array, Clusters, Interval, Ratios
+from pinsage.evaluation.bootstrap import Array, Interval, Ratios
+from pinsage.evaluation.metrics import coverage, gini, intra_list_distance, novelty
 from pinsage.evaluation.ranking import Ranking
+from pinsage.evaluation.slices import ALL, Categories, Degree, Part
 
-ALL = "all"
-_WARM_DEGREE = 10
-
-Degree = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+Vectors = npt.NDArray[np.float32]
 
 
 class Key(NamedTuple):
     """One measured number: `metric` is `hit_rate_<K>`, `mrr` or `mrr_scaled`."""
 
     method: str
-    slice: str
+    part: Part
     metric: str
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What is known of the items from the time before the evaluated period.
+
+    Attributes:
+        degree: int64 [N], training contexts of each item
+        num_contexts: C
+        categories: of one column, where the catalog has one
+        content: float32 [N, d], a space of content in which no method was trained, or None
+    """
+
+    degree: Degree
+    num_contexts: int
+    categories: Categories | None = None
+    content: Vectors | None = None
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(self.degree)
 
 
 @dataclass(frozen=True)
@@ -35,20 +55,27 @@ class Beyond:
         coverage: share of the catalog that is in at least one top 10
         gini: inequality of how often items are shown, 0 (all alike) to nearly 1 (one item only)
         popularity: mean training degree of the items shown
+        novelty: mean self-information of the items shown, in bits
+        diversity: mean distance between the items of a list by content; NaN without a catalog
     """
 
     coverage: float
     gini: float
     popularity: float
+    novelty: float
+    diversity: float
 
     @classmethod
-    def of(cls, ranking: Ranking, degree: Degree) -> Beyond:
-        """From the top 10 of a ranking and the items' training degree, int64 [N]."""
-        shown = np.bincount(ranking.top.ravel(), minlength=len(degree))
+    def of(cls, ranking: Ranking, catalog: Catalog) -> Beyond:
+        """From the top 10 of a ranking."""
+        lists, content = ranking.top, catalog.content
+        shown = np.bincount(lists.ravel(), minlength=catalog.num_items)
         return cls(
-            coverage=float((shown > 0).mean()),
+            coverage=coverage(shown),
             gini=gini(shown),
-            popularity=float(degree[ranking.top].mean()),
+            popularity=float(catalog.degree[lists].mean()),
+            novelty=novelty(lists, catalog.degree, catalog.num_contexts),
+            diversity=float("nan") if content is None else intra_list_distance(lists, content),
         )
 
 
@@ -71,8 +98,8 @@ class Estimates:
     @classmethod
     def of(
         cls,
-        user_sums: dict[Key, Array],
-        counts: dict[str, Array],
+        sums: dict[Key, Array],
+        counts: dict[Part, Array],
         *,
         resamples: int,
         confidence: float,
@@ -81,11 +108,11 @@ class Estimates:
         """Bootstrap over users: each key's sums, float64 [U], over its slice's counts."""
         groups = {part: number for number, part in enumerate(counts)}
         ratios = Ratios(
-            sums=np.stack(list(user_sums.values()), axis=1),
+            sums=np.stack(list(sums.values()), axis=1),
             counts=np.stack(list(counts.values()), axis=1),
-            group=np.array([groups[key.slice] for key in user_sums]),
+            group=np.array([groups[key.part] for key in sums]),
         )
-        columns = {key: column for column, key in enumerate(user_sums)}
+        columns = {key: column for column, key in enumerate(sums)}
         return cls(columns, ratios.estimate(), ratios.bootstrap(resamples, seed), confidence)
 
     def interval(self, key: Key) -> Interval:
@@ -112,8 +139,9 @@ class Results:
         methods: names in the order of the scorers
         ks: cut-offs of the table, ascending
         curve_ks: cut-offs of the curve, ascending; holds all of `ks`
-        slices: number of pairs of `all`, `warm`, `rare` and `cold`, in this order
-        beyond: by method, coverage and popularity of the top 10
+        parts: number of pairs of every slice, all pairs first
+        beyond: by method, what its top 10 look like
+        time_edges: int64 [6], µs, ends of the fifths of the period; empty without times
     """
 
     methods: tuple[str, ...]
@@ -123,56 +151,34 @@ class Results:
     num_items: int
     num_users: int
     num_queries: int
-    slices: dict[str, int]
+    parts: dict[Part, int]
     beyond: dict[str, Beyond]
+    time_edges: tuple[int, ...]
     estimates: Estimates
 
     @property
     def num_pairs(self) -> int:
         """P, the number of pairs ranked."""
-        return self.slices[ALL]
+        return self.parts[ALL]
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What the pairs are sliced by, without `all`."""
+        return tuple(dict.fromkeys(part.dimension for part in self.parts if part != ALL))
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the table's metrics."""
         return (*(f"hit_rate_{k}" for k in self.ks), "mrr", "mrr_scaled")
 
-    def get(self, method: str, metric: str, part: str = ALL) -> Interval:
+    def get(self, method: str, metric: str, part: Part = ALL) -> Interval:
         """A method's metric, on all pairs or a slice."""
         return self.estimates.interval(Key(method, part, metric))
 
-    def difference(self, method: str, other: str, metric: str, part: str = ALL) -> Interval:
+    def difference(self, method: str, other: str, metric: str, part: Part = ALL) -> Interval:
         """By how much `method` is above `other` on the same pairs, with its interval."""
         return self.estimates.difference(Key(method, part, metric), Key(other, part, metric))
 
     def best(self, metric: str, methods: Sequence[str]) -> str:
         """The method with the highest value on all pairs; the first of equals."""
         return max(methods, key=lambda method: self.get(method, metric).value)
-
-
-def slice_masks(positive_degree: Degree) -> dict[str, Mask]:
-    """Which pairs are in a slice, by the positive's training degree: bool [P] each.
-
-    `warm` has 10 or more, `rare` 1 to 9, `cold` none; `all` holds the three.
-    """
-    return {
-        ALL: np.ones(len(positive_degree), dtype=np.bool_),
-        "warm": positive_degree >= _WARM_DEGREE,
-        "rare": (positive_degree > 0) & (positive_degree < _WARM_DEGREE),
-        "cold": positive_degree == 0,
-    }
-
-
-def slice_counts(masks: dict[str, Mask], clusters: Clusters) -> dict[str, Array]:
-    """Pairs of each user in each slice, float64 [U] each."""
-    return {part: clusters.sums(mask) for part, mask in masks.items()}
-
-
-def gini(counts: npt.NDArray[np.int64]) -> float:
-    """Gini coefficient of non-negative counts: mean absolute difference over twice the mean."""
-    total = int(counts.sum())
-    if total == 0:
-        return 0.0
-    size = len(counts)
-    place = 2 * np.arange(1, size + 1) - size - 1
-    return float((place * np.sort(counts)).sum() / (size * total))

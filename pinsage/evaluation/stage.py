@@ -7,64 +7,86 @@ ever measured.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pinsage.config import Config
 from pinsage.data.pairs import Pairs, consecutive_pairs
+from pinsage.evaluation.baselines import Content, Evidence, content_vectors, require_packages
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import headline_k
-from pinsage.evaluation.plots import MODEL, hit_rate_figure, mrr_figure, save_figure
-from pinsage.evaluation.protocol import evaluate
-from pinsage.evaluation.results import Results
-from pinsage.evaluation.table import to_json, to_markdown, to_rows
+from pinsage.evaluation.protocol import rank_all, summarise
+from pinsage.evaluation.ranking import Ranking
+from pinsage.evaluation.results import Catalog, Results
+from pinsage.evaluation.slices import SUPPORT, Part, categories_of
+from pinsage.evaluation.table import slices_to_markdown, to_json, to_markdown, to_rows
 from pinsage.evaluation.tuning import Trial, build_baselines
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.store import Facts
 
+MODEL = "PinSage"
 _TITLES = {"valid": "Validation", "test": "Test"}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Period:
+    pairs: Pairs
+    num_unknown: int
+    rankings: dict[str, Ranking]
+    results: Results
 
 
 def write_evaluation(
-    config: Config,
-    ingested: Path,
-    parts: Path,
-    graph: Path,
-    table: Path,
-    trained: Path,
-    out: Path,
+    config: Config, parts: Path, graph: Path, table: Path, trained: Path, out: Path
 ) -> Facts:
-    """Write metrics.json, table.md, results.parquet, hit_rate.png and mrr.png into `out`.
+    """Write tables, the rank of every pair, what was tuned, and the evaluated embeddings.
 
-    All paths are artifact folders; `graph` and `table` are those of the training period. Returns
-    flat headline numbers. Raises ContractError where a period has no pair.
+    Into metrics.json, results.parquet, table.md and slices.md; ranks.parquet; tuning.json; and
+    embeddings.npy. All paths are artifact folders; `graph` and `table` are those of the training
+    period. Returns flat headline numbers. Raises ContractError where a period has no pair.
     """
-    from pinsage.inference.local import embed_trained  # imports torch
+    from pinsage.inference.local import embed_trained, read_items  # imports torch
 
-    embeddings = embed_trained(config, ingested, graph, table, trained)
-    built = BipartiteGraph.open(graph)
-    pairs = {period: _read_pairs(parts, period) for period in _TITLES}
-    train = consecutive_pairs(parts / "train.parquet", equal_times="both")
-    baselines, trials = build_baselines(
-        built, train, pairs["valid"], config.evaluation, config.seed
+    require_packages(config.evaluation)
+    embeddings = embed_trained(config, parts, graph, table, trained)
+    built, items = BipartiteGraph.open(graph), read_items(parts)
+    pairs = {period: _read_pairs(parts, period, built.num_items) for period in _TITLES}
+    content = Content.of(items, config.data.items)
+    evidence = Evidence(
+        graph=built,
+        pairs=consecutive_pairs(parts / "train.parquet", equal_times="both"),
+        interactions=parts / "train.parquet",
+        content=content,
+        seed=config.seed,
     )
-    scorers = [*baselines, EmbeddingScorer(MODEL, embeddings)]
-    periods = {
-        period: evaluate(
-            scorers,
-            pairs[period],
-            degree=built.item_degree,
-            config=config.evaluation,
-            seed=config.seed,
-        )
-        for period in _TITLES
-    }
+    baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
+    scorers = [*baselines, EmbeddingScorer(MODEL, embeddings, device=_device(config))]
+    catalog = Catalog(
+        degree=built.item_degree,
+        num_contexts=built.num_contexts,
+        categories=categories_of(
+            items, built.item_degree, config.data, config.evaluation.slice_column
+        ),
+        content=None if content is None else content_vectors(content, seed=config.seed),
+    )
+    periods = {}
+    for period, (known, num_unknown) in pairs.items():
+        rankings = rank_all(scorers, known, catalog.num_items, config.evaluation.block)
+        results = summarise(rankings, known, catalog, config=config.evaluation, seed=config.seed)
+        periods[period] = _Period(known, num_unknown, rankings, results)
+    np.save(out / "embeddings.npy", embeddings)
     _write(periods, trials, out)
-    return headline_facts(periods)
+    return headline_facts({name: period.results for name, period in periods.items()})
 
 
 def headline_facts(periods: Mapping[str, Results]) -> Facts:
@@ -80,10 +102,26 @@ def headline_facts(periods: Mapping[str, Results]) -> Facts:
     return facts
 
 
-def _read_pairs(parts: Path, period: str) -> Pairs:
-    # The order within one timestamp is noise (bursts of ratings), so pairs across equal times
-    # are no evidence of what came next; any gap counts, whatever a model was trained on.
-    return consecutive_pairs(parts / f"{period}.parquet", equal_times="drop")
+def _read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
+    """Pairs of known items, and the number of those with another.
+
+    The order within one timestamp is noise (bursts of ratings), so pairs across equal times are
+    no evidence of what came next; any gap counts, whatever a model was trained on. Without a
+    catalog, an item first seen in the test period is in nobody's lists: such pairs are counted.
+    """
+    pairs = consecutive_pairs(parts / f"{period}.parquet", equal_times="drop")
+    known = np.maximum(pairs.query_row, pairs.positive_row) < num_items
+    num_unknown = int((~known).sum())
+    if num_unknown:
+        _log.warning("%s: %d of %d pairs have an item that was not known when the test began: "
+                     "left out, for all methods", period, num_unknown, len(pairs))  # fmt: skip
+    return pairs.take(np.flatnonzero(known)), num_unknown
+
+
+def _device(config: Config) -> str:
+    import torch
+
+    return "cuda" if config.training.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _period_facts(results: Results) -> Facts:
@@ -102,24 +140,49 @@ def _period_facts(results: Results) -> Facts:
             f"lift_{metric}_low": lift.low,
             f"lift_{metric}_high": lift.high,
         }
-    for part in ("warm", "rare", "cold"):
-        if results.slices[part]:
-            facts[f"{headline}_{part}"] = results.get(MODEL, headline, part).value
-    facts["coverage_10"] = results.beyond[MODEL].coverage
+    for label in ("warm", "rare", "cold"):
+        if results.parts[part := Part(SUPPORT, label)]:
+            facts[f"{headline}_{label}"] = results.get(MODEL, headline, part).value
+    beyond = results.beyond[MODEL]
+    facts |= {f"{name}_10": number for name, number in asdict(beyond).items() if isfinite(number)}
     return facts
 
 
-def _write(periods: Mapping[str, Results], trials: list[Trial], out: Path) -> None:
-    report = {
-        **{period: to_json(results) for period, results in periods.items()},
-        "tuning": [asdict(trial) for trial in trials],
-        "facts": headline_facts(periods),
+def _write(periods: Mapping[str, _Period], trials: list[Trial], out: Path) -> None:
+    found = {name: period.results for name, period in periods.items()}
+    report: dict[str, Any] = {
+        name: {**to_json(period.results), "num_unknown_pairs": period.num_unknown}
+        for name, period in periods.items()
+    }
+    report |= {
+        "tuning": [_without_seconds(trial) for trial in trials],
+        "facts": headline_facts(found),
     }
     (out / "metrics.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    sections = [f"## {_TITLES[name]}\n\n{to_markdown(periods[name])}\n" for name in periods]
-    (out / "table.md").write_text("\n".join(sections), encoding="utf-8")
-    rows = [row for period, results in periods.items() for row in to_rows(period, results)]
+    # Wall times apart from what is the same each time.
+    (out / "tuning.json").write_text(json.dumps([asdict(trial) for trial in trials], indent=2))
+    for file, draw in (("table.md", to_markdown), ("slices.md", slices_to_markdown)):
+        sections = [f"## {_TITLES[name]}\n\n{draw(found[name])}\n" for name in found]
+        (out / file).write_text("\n".join(sections), encoding="utf-8")
+    rows = [row for name, results in found.items() for row in to_rows(name, results)]
     pq.write_table(pa.Table.from_pylist(rows), out / "results.parquet")
-    titled = {_TITLES[period]: results for period, results in periods.items()}
-    save_figure(hit_rate_figure(titled), out / "hit_rate.png")
-    save_figure(mrr_figure(titled), out / "mrr.png")
+    ranks = [_ranks_table(name, period) for name, period in periods.items()]
+    pq.write_table(pa.concat_tables(ranks), out / "ranks.parquet")
+
+
+def _without_seconds(trial: Trial) -> dict[str, Any]:
+    return {name: value for name, value in asdict(trial).items() if name != "seconds"}
+
+
+def _ranks_table(name: str, period: _Period) -> pa.Table:
+    """Every pair with its rank by every method: what any other metric or slice is made of."""
+    pairs = period.pairs
+    columns: dict[str, npt.NDArray[np.generic]] = {
+        "user_row": pairs.user_row,
+        "query_row": pairs.query_row,
+        "positive_row": pairs.positive_row,
+        "timestamp": pairs.time,
+        **{method: ranking.ranks for method, ranking in period.rankings.items()},
+    }
+    named = pa.array([name] * len(pairs), pa.string())
+    return pa.table({"period": named, **{key: pa.array(v) for key, v in columns.items()}})

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from pinsage.data.times import iso
 from pinsage.evaluation.bootstrap import Interval
 from pinsage.evaluation.metrics import headline_k
-from pinsage.evaluation.results import ALL, Results
+from pinsage.evaluation.results import Results
 
 Row = dict[str, Any]
 
 
 def to_rows(period: str, results: Results) -> list[Row]:
-    """One row a number: period, method, slice, metric, k, chance, value, low, high, num_pairs.
+    """One row a number.
 
-    Hit-rates hold every point of the curve on `all`; `k` and `chance` are None elsewhere, and
+    Columns: period, method, dimension, slice, metric, k, chance, value, low, high, num_pairs.
+    Hit-rates hold every point of the curve on all pairs; `k` and `chance` are None elsewhere, and
     numbers that nothing was measured for are None.
     """
     rows = []
@@ -29,19 +32,20 @@ def to_rows(period: str, results: Results) -> list[Row]:
             {
                 "period": period,
                 "method": key.method,
-                "slice": key.slice,
+                "dimension": key.part.dimension,
+                "slice": key.part.label,
                 "metric": "hit_rate" if k else key.metric,
                 "k": k,
                 "chance": k / results.num_items if k else None,
                 **_numbers(results.estimates.interval(key)),
-                "num_pairs": results.slices[key.slice],
+                "num_pairs": results.parts[key.part],
             }
         )
     return rows
 
 
 def to_json(results: Results) -> dict[str, Any]:
-    """The table as nested dictionaries, JSON-ready: methods → slices → metrics."""
+    """The table as nested dictionaries, JSON-ready; results.parquet has the slices."""
     return {
         "num_pairs": results.num_pairs,
         "num_users": results.num_users,
@@ -50,17 +54,29 @@ def to_json(results: Results) -> dict[str, Any]:
         "mrr_block": results.mrr_block,
         "confidence": results.estimates.confidence,
         "chance": {f"hit_rate_{k}": k / results.num_items for k in results.ks},
-        "slices": results.slices,
-        "methods": {method: _method_json(results, method) for method in results.methods},
+        "time_edges": [iso(edge) for edge in results.time_edges],
+        "methods": {
+            method: {metric: _numbers(results.get(method, metric)) for metric in results.metrics}
+            for method in results.methods
+        },
+        "beyond": {
+            method: {name: _known(number) for name, number in asdict(beyond).items()}
+            for method, beyond in results.beyond.items()
+        },
     }
 
 
 def to_markdown(results: Results) -> str:
-    """Three Markdown tables: all pairs, slices, and beyond accuracy. Best numbers are bold."""
+    """Two Markdown tables: all pairs, and beyond accuracy. Best numbers are bold."""
     return "\n\n".join(
-        _markdown(header, body)
-        for header, body in (_main_table(results), _slice_table(results), _beyond_table(results))
+        _markdown(*table) for table in (_main_table(results), _beyond_table(results))
     )
+
+
+def slices_to_markdown(results: Results) -> str:
+    """A Markdown table a dimension: hit-rate at the headline K of each slice."""
+    tables = (_slice_table(results, dimension) for dimension in results.dimensions)
+    return "\n\n".join(_markdown(*table) for table in tables)
 
 
 def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:
@@ -79,50 +95,50 @@ def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def _slice_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    metric = f"hit_rate_{headline_k(results.ks)}"
-    parts = [part for part in results.slices if part != ALL]
-    header = [f"HR@{headline_k(results.ks)}"]
-    header += [f"{part} ({results.slices[part]:,} pairs)" for part in parts]
+def _slice_table(results: Results, dimension: str) -> tuple[list[str], list[list[str]]]:
+    k = headline_k(results.ks)
+    parts = [part for part in results.parts if part.dimension == dimension]
+    header = [f"HR@{k} by {escape(dimension)}"]
+    header += [f"{escape(part.label)} ({results.parts[part]:,} pairs)" for part in parts]
     body = [
-        [method, *(_cell(results.get(method, metric, part)) for part in parts)]
+        [method, *(_cell(results.get(method, f"hit_rate_{k}", part)) for part in parts)]
         for method in results.methods
     ]
     return header, body
 
 
 def _beyond_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    header = ["top 10", "catalog coverage", "Gini", "mean popularity"]
+    header = [
+        "top 10", "catalog coverage", "Gini", "mean popularity", "novelty (bits)",
+        "intra-list distance",
+    ]  # fmt: skip
     body = []
     for method, beyond in results.beyond.items():
-        numbers = [_short(beyond.coverage), _short(beyond.gini), f"{beyond.popularity:.1f}"]
-        body.append([method, *numbers])
+        shares = [_short(beyond.coverage), _short(beyond.gini)]
+        sizes = [f"{beyond.popularity:.1f}", f"{beyond.novelty:.2f}"]
+        apart = "–" if math.isnan(beyond.diversity) else _short(beyond.diversity)
+        body.append([method, *shares, *sizes, apart])
     return header, body
+
+
+def escape(text: str) -> str:
+    """Anybody's text as one cell of a Markdown table, inert in what renders it."""
+    plain = " ".join(text.split())
+    return "".join(f"&#{ord(c)};" if c in "|<>&`*_[]\\!#" else c for c in plain)
 
 
 def _best_value(results: Results, metric: str) -> float:
     return max(results.get(method, metric).value for method in results.methods)
 
 
-def _method_json(results: Results, method: str) -> dict[str, Any]:
-    beyond = results.beyond[method]
-    return {
-        **{
-            part: {
-                metric: _numbers(results.get(method, metric, part)) for metric in results.metrics
-            }
-            for part in results.slices
-        },
-        "coverage_10": beyond.coverage,
-        "gini_10": beyond.gini,
-        "mean_popularity_10": beyond.popularity,
-    }
-
-
 def _numbers(interval: Interval) -> dict[str, float | None]:
     named = {"value": interval.value, "low": interval.low, "high": interval.high}
+    return {name: _known(number) for name, number in named.items()}
+
+
+def _known(number: float) -> float | None:
     # JSON has no NaN; a number that was not measured is null.
-    return {name: None if math.isnan(number) else number for name, number in named.items()}
+    return None if math.isnan(number) else number
 
 
 def _cell(interval: Interval) -> str:

@@ -1,47 +1,45 @@
-"""The baselines, each at its best: their few settings are chosen on validation pairs only.
+"""The baselines, each at its best: their settings are chosen on validation pairs only.
 
-A weak baseline flatters the model, so what can be chosen is chosen the way the model's epoch is.
-Every choice is recorded with the scores that decided it.
+A weak baseline flatters the model, so what can be chosen is chosen the way the model's epoch is:
+by the hit-rate on validation, never on the test. All have the same budget of settings, and every
+one that was tried is recorded with the score that decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from typing import TypeVar
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pinsage.config import EvaluationConfig
 from pinsage.data.pairs import Pairs
-from pinsage.evaluation.baselines import (
-    ItemKNNScorer,
-    PixieScorer,
-    PopularityScorer,
-    RandomScorer,
-    TransitionScorer,
-)
+from pinsage.errors import ConfigError
+from pinsage.evaluation.baselines.evidence import Evidence
+from pinsage.evaluation.baselines.grids import GRIDS, Settings
+from pinsage.evaluation.baselines.methods import METHODS, Bench, Build, TunedScorer, untuned
+from pinsage.evaluation.baselines.packages import require_packages
 from pinsage.evaluation.metrics import headline_k, hit_rate, usable_ks
 from pinsage.evaluation.ranking import Scorer, rank_pairs
-from pinsage.graph.bipartite import BipartiteGraph
 
-SHRINKS = (0.0, 5.0, 20.0, 50.0, 100.0)
-PIXIE_LENGTHS = (1, 2)
-PIXIE_DAMPINGS = (0.0, 0.2, 0.4)
-_PIXIE_RESTART = 0.5
-_MOST_PAIRS = 20_000  # settles a choice to within half a point, in bounded time
-
-Settings = Mapping[str, float]
+_MOST_PAIRS = 5_000  # settles a choice to within about half a point, in bounded time
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A baseline's settings, and their hit-rate on the pairs they were chosen on."""
+    """A baseline's settings, and their hit-rate on the pairs they were chosen on.
+
+    `seconds` is what building and ranking took; settings that share a training share the one that
+    the first of them paid for.
+    """
 
     baseline: str
     settings: Settings
     hit_rate: float
+    seconds: float
     chosen: bool
 
 
@@ -57,13 +55,9 @@ class Judge:
     @classmethod
     def of(cls, valid: Pairs, num_items: int, config: EvaluationConfig, seed: int) -> Judge:
         """Judge on a seeded sample of the pairs, so that its time is bounded."""
-        order = np.random.default_rng(seed).permutation(len(valid.query_row))[:_MOST_PAIRS]
-        sample = Pairs(
-            user_row=valid.user_row[order],
-            query_row=valid.query_row[order],
-            positive_row=valid.positive_row[order],
-        )
-        return cls(sample, num_items, headline_k(usable_ks(config.ks, num_items)), config.block)
+        order = np.random.default_rng(seed).permutation(len(valid))[:_MOST_PAIRS]
+        k = headline_k(usable_ks(config.ks, num_items))
+        return cls(valid.take(order), num_items, k, config.block)
 
     def hit_rate(self, scorer: Scorer) -> float:
         """Hit-rate@K of a scorer; NaN without pairs."""
@@ -71,38 +65,59 @@ class Judge:
         return hit_rate(rank_pairs(scorer, query, positive, self.num_items, self.block), self.k)
 
 
-_Tuned = TypeVar("_Tuned", ItemKNNScorer, PixieScorer)
-
-
 def build_baselines(
-    graph: BipartiteGraph, train: Pairs, valid: Pairs, config: EvaluationConfig, seed: int
+    evidence: Evidence, valid: Pairs, config: EvaluationConfig
 ) -> tuple[list[Scorer], list[Trial]]:
-    """All baselines over the training graph and pairs, tuned on `valid`, and how they were."""
-    judge = Judge.of(valid, graph.num_items, config, seed)
-    knn, knn_trials = _choose(judge, [ItemKNNScorer(graph, shrink) for shrink in SHRINKS])
-    pixie, pixie_trials = _choose(
-        judge,
-        [
-            PixieScorer(graph, config.pixie_walks, length, _PIXIE_RESTART, damping, seed)
-            for length, damping in product(PIXIE_LENGTHS, PIXIE_DAMPINGS)
-        ],
-    )
-    scorers: list[Scorer] = [
-        RandomScorer(graph.num_items, seed),
-        PopularityScorer(graph),
-        knn,
-        TransitionScorer.of(train.query_row, train.positive_row, knn),
-        pixie,
-    ]
-    return scorers, knn_trials + pixie_trials
+    """The configured baselines in their order, tuned on `valid`, and what was tried.
+
+    content-kNN is left out, with a warning, where the catalog has no features. Raises
+    MissingExtraError, before any work, where a package is missing, and ConfigError where no
+    baseline is left.
+    """
+    require_packages(config)
+    names = tuple(dict.fromkeys(config.baselines))
+    judge = Judge.of(valid, evidence.graph.num_items, config, evidence.seed)
+    found = untuned(evidence)
+    bench = Bench(evidence, config, found)
+    trials: list[Trial] = []
+    for name, prepare in METHODS.items():
+        if name in names and (build := prepare(bench)) is not None:
+            settings = GRIDS[name].take(config.trials, evidence.seed)
+            found[name], tried = _tune(name, build, settings, judge)
+            trials += tried
+    _report_missing([name for name in names if name not in found], names)
+    return [found[name] for name in names if name in found], trials
 
 
-def _choose(judge: Judge, candidates: Sequence[_Tuned]) -> tuple[_Tuned, list[Trial]]:
+def _report_missing(missing: Sequence[str], names: Sequence[str]) -> None:
+    if len(missing) == len(names):
+        raise ConfigError(
+            f"evaluation.baselines: {', '.join(names)} needs data.items.features, and there are "
+            f"none; name another baseline, e.g. item-kNN"
+        )
+    for name in missing:
+        _log.warning("%s is left out: the catalog has no columns in data.items.features", name)
+
+
+def _tune(
+    name: str, build: Build, settings: Sequence[Settings], judge: Judge
+) -> tuple[TunedScorer, list[Trial]]:
     """The candidate with the highest hit-rate, the first of equals, and every one's trial."""
-    scores = [judge.hit_rate(candidate) for candidate in candidates]
-    best = int(np.nanargmax(scores))
-    trials = [
-        Trial(candidate.name, candidate.settings, score, chosen=number == best)
-        for number, (candidate, score) in enumerate(zip(candidates, scores, strict=True))
-    ]
-    return candidates[best], trials
+    candidates = (_try(name, build, each, judge) for each in settings)
+    best, winner = next(candidates)
+    trials = [winner]
+    for scorer, trial in candidates:
+        trials.append(trial)
+        if trial.hit_rate > winner.hit_rate:
+            best, winner = scorer, trial
+    return best, [replace(trial, chosen=trial is winner) for trial in trials]
+
+
+def _try(name: str, build: Build, settings: Settings, judge: Judge) -> tuple[TunedScorer, Trial]:
+    start = time.monotonic()
+    scorer = build(settings)
+    rate = judge.hit_rate(scorer)
+    seconds = round(time.monotonic() - start, 3)
+    shown = ", ".join(f"{key} {value}" for key, value in scorer.settings.items())
+    _log.info("%s (%s): hit-rate@%d %.4f in %.1f s", name, shown, judge.k, rate, seconds)
+    return scorer, Trial(name, dict(scorer.settings), rate, seconds, chosen=False)

@@ -55,14 +55,15 @@ def embed_items(
     return out
 
 
-def embed_trained(
-    config: Config, ingested: Path, graph: Path, table: Path, trained: Path
-) -> Matrix:
-    """Embed a catalog with the model of a train artifact; all arguments are artifact folders."""
+def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, trained: Path) -> Matrix:
+    """Embed a catalog with the model of a train artifact; all arguments are artifact folders.
+
+    Items that training did not know have no id vector: they rest on content and neighbours.
+    """
     torch.set_num_threads(config.training.threads)
     model = load_model(trained / "model")
     degree = BipartiteGraph.open(graph).item_degree
-    features = model.spec.transform(read_items(ingested), degree)
+    features = model.spec.transform(read_items(catalog), degree)
     with tempfile.TemporaryDirectory(dir=config.root) as folder:
         return embed_items(
             model, features, Neighbourhoods.open(table), block=config.embed.block,
@@ -70,9 +71,9 @@ def embed_trained(
         )  # fmt: skip
 
 
-def read_items(ingested: Path) -> pd.DataFrame:
-    """The catalog in row order."""
-    return pq.read_table(ingested / "items.parquet").to_pandas()
+def read_items(catalog: Path) -> pd.DataFrame:
+    """The catalog of a split or ingest artifact, in row order."""
+    return pq.read_table(catalog / "items.parquet").to_pandas()
 
 
 def _convolve(

@@ -23,6 +23,10 @@ from pinsage.retrieval.published import EMBEDDINGS, open_version
 from pinsage.retrieval.versions import find_by_key, locked, new_version, prune, shelf, switch
 from pinsage.store import MANIFEST, Artifact, Facts, Manifest, code_digest, digest_of, inventory
 
+REPORT = "report.html"
+# What a version says of its evaluation: not metrics.json and table.md, made of these, nor
+# tuning.json, which holds wall times.
+JUDGED_BY = ("results.parquet", "ranks.parquet")
 _ROWS_A_SHARD = 1_000_000
 _CODE = ("pinsage.retrieval",)
 
@@ -45,9 +49,11 @@ def publish(
     evaluated: Artifact,
     embedded: Artifact,
     indexed: Artifact,
+    reported: Artifact,
 ) -> Version:
-    """Publish embeddings, index and model as one version, and switch readers to it.
+    """Publish embeddings, index, model and report as one version, and switch readers to it.
 
+    The report is no part of what makes a version: the same embeddings are one, however shown.
     Nothing that was published before changes if this fails. Versions beyond `publish.keep` go.
     """
     sources = {
@@ -60,11 +66,12 @@ def publish(
     }
     inputs = {name: artifact.digest() for name, artifact in sources.items()}
     inputs["model"] = trained.digest("model/")  # not history.json, which holds wall times
+    inputs["evaluation"] = evaluated.digest(*JUDGED_BY)
     key = digest_of({"name": config.name, "inputs": inputs})[:16]
     folder = shelf(config.root, config.name)
     with locked(folder):
         existing = find_by_key(folder, key)
-        path = existing or _make(config, sources, inputs, key, folder)
+        path = existing or _make(config, sources | {"report": reported}, inputs, key, folder)
         switch(folder, path.name)
         prune(folder, config.publish.keep)
     return Version(path.name, path, reused=existing is not None)
@@ -79,6 +86,7 @@ def _make(
         _write_shards(sources["items"], sources["embeddings"], staging / EMBEDDINGS)
         shutil.copyfile(sources["index"].file(INDEX_FILE), staging / INDEX_FILE)
         shutil.copytree(sources["model"].path / "model", staging / "model")
+        shutil.copyfile(sources["report"].file(REPORT), staging / REPORT)
         manifest = Manifest(
             stage="publish",
             key=key,

@@ -113,22 +113,22 @@ class Published:
     def _ambiguous(self, text: str, rows: npt.NDArray[np.int64]) -> str:
         shown = self.items.iloc[rows[:_SUGGESTIONS]]
         pairs = zip(shown["item_id"], shown["title"], strict=True)
-        listed = "; ".join(f"{item_id} {_one_line(title)}" for item_id, title in pairs)
+        listed = "; ".join(f"{item_id} {one_line(title)}" for item_id, title in pairs)
         more = f"; and {len(rows) - _SUGGESTIONS} more" if len(rows) > _SUGGESTIONS else ""
         return f"{text!r} fits {len(rows)} titles ({listed}{more}); give the id of one"
 
     def _unknown(self, text: str, wanted: str, titles: pd.Series) -> str:
         close = difflib.get_close_matches(wanted, titles.tolist(), _SUGGESTIONS, cutoff=0.5)
         rows = [int(np.flatnonzero(titles == title)[0]) for title in dict.fromkeys(close)]
-        hint = "; ".join(_one_line(self.items["title"].iloc[row]) for row in rows)
+        hint = "; ".join(one_line(self.items["title"].iloc[row]) for row in rows)
         return (
             f"{text!r}: no such id or title among {len(self.items):,} items of version "
             f"{self.version}" + (f"; did you mean {hint}?" if hint else "")
         )
 
 
-def _one_line(title: Any) -> str:
-    # A title is anybody's text: in a message it is short, and moves no cursor.
+def one_line(title: Any) -> str:
+    """A title for a message: anybody's text, so it is cut short and can move no cursor."""
     text = "".join(c if c.isprintable() else " " for c in str(title))
     return textwrap.shorten(text, _TITLE_WIDTH, placeholder="…")
 

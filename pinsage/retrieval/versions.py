@@ -125,6 +125,25 @@ def rollback(root: Path, name: str, version: str | None = None) -> str:
     return target
 
 
+def champion(root: Path, name: str, embeddings: str) -> Path | None:
+    """The version that new embeddings, named by their digest, are to be compared with.
+
+    It is what readers follow, and where that holds these very embeddings the newest before it with
+    others; None where there is none.
+    """
+    folder = shelf(root, name)
+    if not (folder / _CURRENT).exists():
+        return None
+    current, withdrawn = current_version(root, name), _withdrawn(folder)
+    for path in reversed(_folders(folder)):
+        if path.name > current or (path.name in withdrawn and path.name != current):
+            continue
+        manifest = _manifest(path)
+        if manifest is not None and manifest.inputs["embeddings"] != embeddings:
+            return path
+    return None
+
+
 def switch(folder: Path, version: str) -> None:
     """Point readers at a version, unless it was withdrawn. The caller holds the lock."""
     if version not in _withdrawn(folder):

@@ -32,7 +32,6 @@ _HOUR_US = 3_600_000_000
 
 def write_trained(
     config: Config,
-    ingested: Path,
     parts: Path,
     graph: Path,
     table: Path,
@@ -43,7 +42,7 @@ def write_trained(
     torch.set_num_threads(config.training.threads)
     degree = BipartiteGraph.open(graph).item_degree
     neighbourhoods = Neighbourhoods.open(table)
-    model, features = build_model(config, ingested, degree)
+    model, features = build_model(config, parts, degree)
     pairs = training_pairs(config, parts)
     validation = Validation(config, parts, features, neighbourhoods)
     loader = build_loader(config, pairs, neighbourhoods, features, degree)
@@ -70,10 +69,10 @@ def write_trained(
 
 
 def build_model(
-    config: Config, ingested: Path, degree: np.ndarray[tuple[int], np.dtype[np.int64]]
+    config: Config, parts: Path, degree: np.ndarray[tuple[int], np.dtype[np.int64]]
 ) -> tuple[PinSage, TensorFrame]:
     """A fresh model with features fitted on the catalog, and the encoded catalog."""
-    items = read_items(ingested)
+    items = read_items(parts)
     declared = config.data.items
     spec = FeatureSpec.fit(
         items,

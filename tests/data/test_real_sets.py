@@ -27,7 +27,7 @@ def run(config: Config, out: Path) -> tuple[Facts, Facts]:
     snapshot, ingested, parts = folders
     write_snapshot(config.data, snapshot)
     facts = write_ingested(snapshot, config.data, ingested)
-    return facts, write_split(ingested / "interactions.parquet", config.split, parts)
+    return facts, write_split(ingested, config.split, parts, has_catalog=True)
 
 
 @pytest.mark.skipif(not SMALL.is_dir(), reason="../shared/data/ml-latest-small is not here")

@@ -231,6 +231,29 @@ def test_the_title_may_be_a_feature_as_well(write: Write, land: Land) -> None:
         land(log, {**catalog, "features": {"item_id": "categorical"}})
 
 
+def test_addresses_of_images_land_as_text_where_a_column_is_named(write: Write, land: Land) -> None:
+    log = {"path": str(write("log.csv", CSV + "1,1,1\n"))}
+    text = "item_id,cover\n1,covers/1.jpg\n2,\n3,https://example.org/3.png\n"
+    catalog = {"path": str(write("items.csv", text))}
+    out, _ = land(log, {**catalog, "image_column": "cover"})
+    assert items(out)["image"] == ["covers/1.jpg", None, "https://example.org/3.png"]
+    assert types(out, "items")["image"] == "string"
+    out, _ = land(log, catalog)
+    assert set(items(out)) == {"item_id", "title"}
+
+
+def test_an_image_column_may_be_a_feature_but_not_under_the_name_image(
+    write: Write, land: Land
+) -> None:
+    log = {"path": str(write("log.csv", CSV + "1,1,1\n"))}
+    catalog = {"path": str(write("items.csv", "item_id,image,cover\n1,5,a\n"))}
+    both = {"image_column": "cover", "features": {"cover": "text"}}
+    out, _ = land(log, {**catalog, **both})
+    assert items(out) == {"item_id": [1], "title": ["1"], "image": ["a"], "cover": ["a"]}
+    with pytest.raises(ConfigError, match=r"image_column = 'cover'.*rename the feature"):
+        land(log, {**catalog, **both, "features": {"image": "numerical"}})
+
+
 def test_sql_lands_like_files(tmp_path: Path, land: Land) -> None:
     pytest.importorskip("sqlalchemy")
     with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:

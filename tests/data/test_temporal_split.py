@@ -27,9 +27,10 @@ def split(folder: Path, times: list[int], train: float = 0.7, valid: float = 0.1
         "timestamp": pa.array(sorted(times), pa.int64()),
         "weight": pa.array([1.0] * count, pa.float32()),
     }
-    pq.write_table(pa.table(columns), folder / "log.parquet")
+    pq.write_table(pa.table(columns), folder / "interactions.parquet")
+    pq.write_table(pa.table({"item_id": list(range(count))}), folder / "items.parquet")
     config = SplitConfig(train_share=train, valid_share=valid)
-    return write_split(folder / "log.parquet", config, folder)
+    return write_split(folder, config, folder, has_catalog=True)
 
 
 def parts(folder: Path) -> Parts:
@@ -43,6 +44,7 @@ def test_ten_rows_are_cut_into_seven_one_and_two(tmp_path: Path) -> None:
     assert facts == {
         "valid_from": "1970-01-01T00:00:00.000007+00:00",
         "test_from": "1970-01-01T00:00:00.000008+00:00",
+        "num_items": 10,
         "num_train": 7,
         "num_valid": 1,
         "num_test": 2,
@@ -51,7 +53,7 @@ def test_ten_rows_are_cut_into_seven_one_and_two(tmp_path: Path) -> None:
 
 def test_all_columns_come_along(tmp_path: Path) -> None:
     split(tmp_path, list(range(10)))
-    schema = pq.read_schema(tmp_path / "log.parquet")
+    schema = pq.read_schema(tmp_path / "interactions.parquet")
     assert all(pq.read_schema(tmp_path / f"{part}.parquet") == schema for part in PARTS)
     assert pq.read_table(tmp_path / "test.parquet")["user_row"].to_pylist() == [8, 9]
 

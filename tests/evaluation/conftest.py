@@ -1,12 +1,18 @@
-"""A small random graph, pairs over it, and one scorer of each kind."""
+"""A small random graph with pairs and scorers, and two tastes that one can read."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from pinsage.data.pairs import Pairs
+from pinsage.config import ItemsConfig
+from pinsage.data.pairs import Pairs, consecutive_pairs
 from pinsage.evaluation.baselines import (
+    Content,
+    Evidence,
     ItemKNNScorer,
     PixieScorer,
     PopularityScorer,
@@ -62,3 +68,36 @@ def scorers(graph: BipartiteGraph, train_pairs: Pairs) -> dict[str, Scorer]:
         EmbeddingScorer("PinSage", embeddings),
     ]
     return {scorer.name: scorer for scorer in every}
+
+
+@pytest.fixture(scope="session")
+def tastes(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """Ten items; thirty users took items 0 to 3, and thirty others 4 to 7, in rotated orders.
+
+    Nobody took 8 and 9. The catalog says `tea` of items 0 to 3 and 8, `coffee` of 4 to 7, and
+    nothing of 9.
+    """
+    user = np.repeat(np.arange(60), 4)
+    step = np.tile(np.arange(4), 60)
+    item = (user % 2) * 4 + (step + user // 2) % 4
+    table = pa.table(
+        {
+            "user_row": pa.array(user, pa.int32()),
+            "item_row": pa.array(item, pa.int32()),
+            "timestamp": pa.array(user * 100 + step, pa.int64()),
+        }
+    )
+    interactions = tmp_path_factory.mktemp("tastes") / "train.parquet"
+    pq.write_table(table, interactions)
+    drinks = [*["tea"] * 4, *["coffee"] * 4, "tea", None]
+    catalog = pd.DataFrame({"drink": pd.Series(drinks, dtype="object")})
+    declared = ItemsConfig(path="items.csv", features={"drink": "categorical"})
+    return Evidence(
+        graph=BipartiteGraph.from_edges(
+            item.astype(np.int32), user.astype(np.int32), num_items=10, num_contexts=60
+        ),
+        pairs=consecutive_pairs(table, equal_times="both"),
+        interactions=interactions,
+        content=Content.of(catalog, declared),
+        seed=7,
+    )

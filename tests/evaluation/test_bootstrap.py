@@ -88,3 +88,26 @@ def test_columns_of_one_call_share_their_resamples() -> None:
         np.concatenate([ratios.sums, ratios.sums + 0.25], axis=1), ratios.counts, np.array([0, 0])
     ).bootstrap(30, 5)
     assert shifted[:, 1] - shifted[:, 0] == pytest.approx(np.full(30, 0.25))
+
+
+def test_many_users_are_drawn_in_groups_with_the_same_spread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(4)
+    user = np.repeat(np.arange(2000), rng.integers(1, 8, 2000))
+    values = (rng.random(len(user)) < rng.random(2000)[user]).astype(float)
+    _, alone = one_metric(user.tolist(), values.tolist())
+    monkeypatch.setattr(bootstrap, "MOST_CLUSTERS", 200)
+    clusters, grouped = one_metric(user.tolist(), values.tolist())
+    assert (clusters.num, clusters.num_users) == (200, 2000)
+    assert np.bincount(clusters.index[np.unique(user, return_index=True)[1]]).tolist() == [10] * 200
+    assert grouped.estimate() == pytest.approx(alone.estimate())
+    spread = alone.bootstrap(2000, 1)[:, 0].std()
+    assert grouped.bootstrap(2000, 1)[:, 0].std() == pytest.approx(spread, rel=0.15)
+
+
+def test_the_pairs_of_a_user_stay_together_in_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap, "MOST_CLUSTERS", 3)
+    user = np.repeat(np.arange(10, dtype=np.int32), 4)
+    clusters = Clusters.of(user)
+    assert all(len(set(clusters.index[user == each])) == 1 for each in range(10))

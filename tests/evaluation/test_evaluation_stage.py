@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pinsage import stages
-from pinsage.config import Config, parse_config
+from pinsage.config import Baseline, Config, parse_config
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import hit_rate
 from pinsage.evaluation.ranking import rank_pairs
+from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.store import Artifact, Store
 
 NUM_USERS, NUM_ITEMS = 40, 30
@@ -49,10 +51,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, A
     store = Store(config.root)
     ingested = stages.ingest(config, store, stages.snapshot(config, store))
     parts = stages.split(config, store, ingested)
-    graph = stages.graph(config, store, parts, ingested)
+    graph = stages.graph(config, store, parts, parts)
     table = stages.neighbourhoods(config, store, graph)
-    trained = stages.train(config, store, ingested, parts, graph, table)
-    evaluated = stages.evaluate(config, store, ingested, parts, graph, table, trained)
+    trained = stages.train(config, store, parts, graph, table)
+    evaluated = stages.evaluate(config, store, parts, graph, table, trained)
     return config, {
         "ingested": ingested,
         "parts": parts,
@@ -66,14 +68,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, A
 Built = tuple[Config, dict[str, Artifact]]
 
 
-def test_artifact_holds_tables_and_figures(built: Built) -> None:
+def test_artifact_holds_tables_ranks_and_vectors(built: Built) -> None:
     files = built[1]["evaluated"].manifest.files
     assert set(files) == {
         "metrics.json",
         "table.md",
+        "slices.md",
+        "tuning.json",
         "results.parquet",
-        "hit_rate.png",
-        "mrr.png",
+        "ranks.parquet",
+        "embeddings.npy",
     }
 
 
@@ -84,7 +88,7 @@ def test_facts_agree_with_the_table_and_with_a_ranking_by_hand(built: Built) -> 
     config, made = built
     facts = made["evaluated"].facts
     embeddings = embed_trained(
-        config, made["ingested"].path, made["graph"].path, made["table"].path, made["trained"].path
+        config, made["parts"].path, made["graph"].path, made["table"].path, made["trained"].path
     )
     pairs = consecutive_pairs(made["parts"].file("test.parquet"), equal_times="drop")
     scorer = EmbeddingScorer("PinSage", embeddings)
@@ -104,7 +108,17 @@ def test_facts_agree_with_the_table_and_with_a_ranking_by_hand(built: Built) -> 
 def test_report_records_both_periods_and_how_the_baselines_were_tuned(built: Built) -> None:
     report = json.loads(built[1]["evaluated"].file("metrics.json").read_text())
     assert set(report) == {"valid", "test", "tuning", "facts"}
-    assert {trial["baseline"] for trial in report["tuning"]} == {"item-kNN", "Pixie"}
+    # content-kNN is left out, because there is no catalog here.
+    assert {trial["baseline"] for trial in report["tuning"]} == set(get_args(Baseline)) - {
+        "random", "popularity", "content-kNN",
+    }  # fmt: skip
+    timed = json.loads(built[1]["evaluated"].file("tuning.json").read_text())
+    assert [trial.pop("seconds") >= 0 for trial in timed] == [True] * len(timed)
+    assert timed == report["tuning"]
+    for name in {trial["baseline"] for trial in timed}:
+        tried = [trial for trial in timed if trial["baseline"] == name]
+        assert 1 <= len(tried) <= built[0].evaluation.trials
+        assert sum(trial["chosen"] for trial in tried) == 1
     assert report["facts"] == built[1]["evaluated"].facts
     assert list(report["test"]["methods"])[-1] == "PinSage"
 
@@ -123,17 +137,46 @@ def test_changing_the_test_period_changes_nothing_on_validation(
     config, made = built
     parts = tmp_path / "parts"
     parts.mkdir()
-    for name in ("train.parquet", "valid.parquet"):
+    for name in ("train.parquet", "valid.parquet", "items.parquet"):
         (parts / name).write_bytes(made["parts"].file(name).read_bytes())
     future = pq.read_table(made["parts"].file("test.parquet"))
     pq.write_table(future.slice(0, len(future) // 2), parts / "test.parquet")
     out = tmp_path / "out"
     out.mkdir()
     write_evaluation(
-        config, made["ingested"].path, parts, made["graph"].path, made["table"].path,
-        made["trained"].path, out,
+        config, parts, made["graph"].path, made["table"].path, made["trained"].path, out,
     )  # fmt: skip
     before = json.loads(made["evaluated"].file("metrics.json").read_text())
     after = json.loads((out / "metrics.json").read_text())
     assert (after["valid"], after["tuning"]) == (before["valid"], before["tuning"])
     assert after["test"] != before["test"]
+
+
+def test_any_number_can_be_counted_again_from_the_ranks_of_the_pairs(built: Built) -> None:
+    ranks = pq.read_table(built[1]["evaluated"].file("ranks.parquet")).to_pandas()
+    rows = pq.read_table(built[1]["evaluated"].file("results.parquet")).to_pandas()
+    degree = BipartiteGraph.open(built[1]["graph"].path).item_degree
+    assert (ranks["timestamp"].diff()[ranks["user_row"].diff() == 0] >= 0).all()
+    for period, method in (("test", "PinSage"), ("valid", "EASE"), ("test", "Pixie")):
+        pairs = ranks[ranks["period"] == period]
+        rare = pairs[(degree[pairs["positive_row"]] > 0) & (degree[pairs["positive_row"]] < 10)]
+        for chosen, part in ((pairs, "all"), (rare, "rare")):
+            found = rows[
+                (rows["period"] == period) & (rows["method"] == method) & (rows["slice"] == part)
+                & (rows["metric"] == "hit_rate") & (rows["k"] == 10)
+            ]  # fmt: skip
+            (row,) = found.to_dict("records")
+            assert row["num_pairs"] == len(chosen)
+            if len(chosen):
+                assert row["value"] == pytest.approx((chosen[method] <= 10).mean())
+
+
+def test_the_evaluated_vectors_are_kept(built: Built) -> None:
+    vectors = np.load(built[1]["evaluated"].file("embeddings.npy"))
+    ranks = pq.read_table(built[1]["evaluated"].file("ranks.parquet")).to_pandas()
+    test = ranks[ranks["period"] == "test"]
+    again = rank_pairs(
+        EmbeddingScorer("PinSage", vectors),
+        test["query_row"].to_numpy(), test["positive_row"].to_numpy(), len(vectors), 8,
+    )  # fmt: skip
+    assert again.tolist() == test["PinSage"].tolist()

@@ -33,9 +33,9 @@ def train():
     store = Store(config.root)
     ingest = stages.ingest(config, store, stages.snapshot(config, store))
     split = stages.split(config, store, ingest)
-    graph = stages.graph(config, store, split, ingest)
+    graph = stages.graph(config, store, split, split)
     table = stages.neighbourhoods(config, store, graph)
-    stages.train(config, store, ingest, split, graph, table)
+    stages.train(config, store, split, graph, table)
 
 def newest():
     names = [p.name for p in (config.root / "scratch" / "train").glob("*/step-*")]

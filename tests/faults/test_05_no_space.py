@@ -79,6 +79,7 @@ def test_limited_file_size_is_one_clear_error_and_loses_nothing(
     paths = {
         "ingested": tiny_run.ingest, "built": tiny_run.full_graph, "trained": tiny_run.train,
         "evaluated": tiny_run.evaluate, "embedded": tiny_run.embed, "indexed": tiny_run.index,
+        "reported": tiny_run.report,
     }  # fmt: skip
     process = start(
         LIMITED,

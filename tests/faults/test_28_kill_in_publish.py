@@ -80,6 +80,7 @@ def editions(tiny_run: SimpleNamespace, config: Config) -> list[dict[str, Artifa
             "ingested": tiny_run.ingest, "built": tiny_run.full_graph, "trained": tiny_run.train,
             "evaluated": tiny_run.evaluate, "embedded": embedded(number),
             "indexed": tiny_run.index,
+            "reported": tiny_run.report,
         }
         for number in range(NUM_EDITIONS)
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from pinsage.errors import ArtifactError
 from pinsage.retrieval.index import FILE
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import (
+    champion,
     current_version,
     list_versions,
     names,
@@ -22,7 +23,7 @@ from pinsage.retrieval.versions import (
     only_name,
     rollback,
 )
-from pinsage.store import MANIFEST
+from pinsage.store import MANIFEST, read_manifest
 
 if TYPE_CHECKING:
     from tests.retrieval.conftest import PublishItems
@@ -232,3 +233,48 @@ class TestRollback:
         record.write_text("[")
         with pytest.raises(ArtifactError, match=r"withdrawn: cannot be read .*delete it"):
             list_versions(tmp_path, "films")
+
+
+class TestChampion:
+    """What new embeddings are compared with."""
+
+    @staticmethod
+    def embeddings(path: Path) -> str:
+        return read_manifest(path).inputs["embeddings"]
+
+    def test_the_first_night_has_none(self, tmp_path: Path) -> None:
+        assert champion(tmp_path, "films", "new") is None
+
+    def test_new_embeddings_meet_what_readers_follow(
+        self, tmp_path: Path, publish_items: PublishItems
+    ) -> None:
+        for seed in range(2):
+            newest = publish_items(tmp_path, seed=seed)
+        assert champion(tmp_path, "films", "new") == newest.path
+
+    def test_an_unchanged_night_meets_the_one_before_again(
+        self, tmp_path: Path, publish_items: PublishItems
+    ) -> None:
+        before, current = (publish_items(tmp_path, seed=seed) for seed in range(2))
+        assert champion(tmp_path, "films", self.embeddings(current.path)) == before.path
+        assert champion(tmp_path, "films", "new") == current.path
+
+    def test_the_only_version_does_not_meet_itself(
+        self, tmp_path: Path, publish_items: PublishItems
+    ) -> None:
+        only = publish_items(tmp_path)
+        assert champion(tmp_path, "films", self.embeddings(only.path)) is None
+
+    def test_what_was_rolled_back_is_no_champion(
+        self, tmp_path: Path, publish_items: PublishItems
+    ) -> None:
+        good, _ = (publish_items(tmp_path, seed=seed) for seed in range(2))
+        rollback(tmp_path, "films")
+        assert champion(tmp_path, "films", "new") == good.path
+
+    def test_a_damaged_manifest_is_passed_over(
+        self, tmp_path: Path, publish_items: PublishItems
+    ) -> None:
+        good, damaged = (publish_items(tmp_path, seed=seed) for seed in range(2))
+        (damaged.path / MANIFEST).write_text("{}")
+        assert champion(tmp_path, "films", "new") == good.path

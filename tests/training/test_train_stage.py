@@ -32,7 +32,7 @@ def train_again(run: SimpleNamespace, root: Path, **changes: Any) -> Artifact:
     training = run.config.training.model_copy(update=changes)
     config = run.config.model_copy(update={"training": training, "root": root})
     store = Store(root)
-    return stages.train(config, store, run.ingest, run.split, run.graph, run.table)
+    return stages.train(config, store, run.split, run.graph, run.table)
 
 
 def test_it_writes_the_best_model_and_its_history(tiny_run: SimpleNamespace) -> None:
@@ -49,7 +49,7 @@ def test_it_writes_the_best_model_and_its_history(tiny_run: SimpleNamespace) -> 
 def test_the_best_epochs_metrics_are_those_of_the_written_model(tiny_run: SimpleNamespace) -> None:
     embeddings = embed_trained(
         tiny_run.config,
-        tiny_run.ingest.path,
+        tiny_run.split.path,
         tiny_run.graph.path,
         tiny_run.table.path,
         tiny_run.train.path,
@@ -105,11 +105,11 @@ def test_a_validation_period_without_pairs_is_refused(
     parts.mkdir()
     train = tiny_run.split.file("train.parquet")
     (parts / "train.parquet").write_bytes(train.read_bytes())
+    (parts / "items.parquet").write_bytes(tiny_run.split.file("items.parquet").read_bytes())
     interactions(parts / "valid.parquet", [0, 1], [4, 5], [1, 2])
     with pytest.raises(TrainingError, match=r"validation period has no .*split\.valid_share"):
         write_trained(
             tiny_run.config,
-            tiny_run.ingest.path,
             parts,
             tiny_run.graph.path,
             tiny_run.table.path,

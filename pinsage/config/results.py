@@ -1,0 +1,92 @@
+"""How results are measured, shown, retrieved and published."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from pinsage.config.base import Settings
+
+Baseline = Literal[
+    "random", "popularity", "item-kNN", "transitions", "Pixie", "EASE", "ALS", "BPR", "item2vec",
+    "content-kNN",
+]  # fmt: skip
+
+
+class EvaluationConfig(Settings):
+    """Item-to-item ranking over the full catalog."""
+
+    baselines: tuple[Baseline, ...] = Field(get_args(Baseline), min_length=1)
+    """Methods that stand beside PinSage in every table."""
+    trials: int = Field(6, ge=1, le=1000)
+    """Most settings of a baseline tried on validation pairs: the same budget for each."""
+    ease_items: int = Field(10_000, ge=2)
+    """EASE inverts a matrix of items × items: it knows the most popular ones, up to this number."""
+    slice_column: str | None = None
+    """Catalog column by whose values results are sliced; else the first categorical feature."""
+
+    ks: tuple[Annotated[int, Field(ge=1)], ...] = Field((10, 50, 100, 500), min_length=1)
+    """Cut-offs K of hit-rate@K."""
+    mrr_block: int = Field(0, ge=0)
+    """Ranks a block of the scaled MRR (the paper: 100 of 5 million); 0 takes 1/500 of the
+    catalog, at most 100."""
+    bootstrap: int = Field(2000, ge=100)
+    """Bootstrap resamples of the users."""
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Level of the intervals."""
+    pixie_walks: int = Field(20_000, ge=1)
+    """Walks an item of the Pixie baseline."""
+    block: int = Field(512, ge=1)
+    """Queries scored at a time."""
+
+
+class EmbedConfig(Settings):
+    """Embedding of every item, layer by layer (paper, section 3.4)."""
+
+    graph: Literal["full", "train"] = "full"
+    """`full` embeds over all interactions up to now, with the weights that were evaluated."""
+    block: int = Field(8192, ge=1)
+    """Items computed at a time."""
+
+
+class IndexConfig(Settings):
+    """Nearest-neighbour retrieval."""
+
+    kind: Literal["auto", "exact", "hnsw"] = "auto"
+    """`auto` is exact up to `exact_up_to` items."""
+    exact_up_to: int = Field(200_000, ge=1)
+    """Largest catalog that `auto` searches exactly."""
+    hnsw_links: int = Field(32, ge=4, le=256)
+    """Links a node of the HNSW graph."""
+    hnsw_search: int = Field(256, ge=16)
+    """Candidates held while an HNSW graph is searched."""
+
+
+class ReportConfig(Settings):
+    """The page that a run is judged by."""
+
+    queries: tuple[str, ...] = ()
+    """Ids of the items whose neighbours are shown; empty takes 20 from popular to rare."""
+    neighbours: int = Field(10, ge=1, le=50)
+    """Neighbours shown of each."""
+    map_points: int = Field(3000, ge=10, le=20_000)
+    """Most items drawn in the map of the embeddings."""
+
+
+class PublishConfig(Settings):
+    """What consumers read."""
+
+    keep: int = Field(5, ge=2)
+    """Versions kept for rollback."""
+
+
+class TrackingConfig(Settings):
+    """MLflow."""
+
+    uri: str = ""
+    """Tracking server; empty takes MLFLOW_TRACKING_URI, else a SQLite file in `root`."""
+    experiment: str = ""
+    """Experiment; empty takes the name of the data set."""
+    model: str = ""
+    """Registered model; empty takes `pinsage-` and the name of the data set."""
