@@ -66,7 +66,7 @@ _METHODS = {
         lambda split: _ease(split, 80.0, split.train.num_items),
     ),
     "PinSage": Method(
-        "see docs/certification.md", 0.1380, 0.1196,
+        "see docs/results.md", 0.1380, 0.1196,
         lambda split: train(_PINSAGE, split, _print_epoch, choose=False),
     ),
 }  # fmt: skip
