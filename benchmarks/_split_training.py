@@ -29,6 +29,7 @@ from pinsage.inference.local import embed_items
 from pinsage.model.pinsage import PinSage
 from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.loop import EpochReport, Trainer
+from pinsage.training.pairs import TrainingPairs
 from pinsage.training.stage import build_loader, build_model
 
 Report = Callable[[EpochReport], None]
@@ -68,6 +69,8 @@ def train(settings: Settings, split: UserSplit, report: Report, *, choose: bool)
         items = pa.table({"item_id": pa.array(np.arange(graph.num_items))})
         pq.write_table(items, folder / "items.parquet")
         model, features = build_model(config, folder, graph.item_degree)
+        pairs = random_pairs(graph, settings.orders)
+        training = TrainingPairs(pairs, np.ones(len(pairs), dtype=np.float32))
 
         def scorer(trained: PinSage) -> EmbeddingUsers:
             return EmbeddingUsers(
@@ -82,9 +85,7 @@ def train(settings: Settings, split: UserSplit, report: Report, *, choose: bool)
 
         trainer = Trainer(
             model,
-            build_loader(
-                config, random_pairs(graph, settings.orders), table, features, graph.item_degree
-            ),
+            build_loader(config, training, graph, table, features),
             validate,
             score="recall",
             config=config.training,

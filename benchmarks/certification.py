@@ -35,7 +35,8 @@ _PINSAGE = Settings(
     {
         "neighbourhoods": {"size": 10, "walks": 100},
         "model": {"layers": 1, "hidden": 64, "output": 64, "id_dropout": 0.0},
-        "training": {"epochs": 3, "batch_size": 2048, "negatives": 1000, "margin": 0.3},
+        "negatives": {"shared": 1000},
+        "training": {"epochs": 3, "batch_size": 2048, "margin": 0.3},
     },
     orders=2,
 )

@@ -303,6 +303,9 @@ def _training_settings(config: Config) -> dict[str, Any]:
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {
         "model": config.model.model_dump(),
+        "pairs": config.pairs.model_dump(),
+        "negatives": config.negatives.model_dump(),
+        "walks": config.neighbourhoods.model_dump() if config.pairs.context_share < 1 else {},
         "training": training,
         "features": config.data.items.features if config.data.items else {},
         "separator": config.data.items.separator if config.data.items else "",

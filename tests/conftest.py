@@ -77,7 +77,8 @@ def _tree(folder: Path) -> dict[str, Any]:
         },
         "neighbourhoods": {"size": 5, "walks": 20},
         "model": {"hidden": 16, "output": 8, "feature_channels": 4, "text_buckets": 32},
-        "training": {"epochs": 2, "batch_size": 64, "negatives": 16, "checkpoint_steps": 5},
+        "negatives": {"shared": 16},
+        "training": {"epochs": 2, "batch_size": 64, "checkpoint_steps": 5},
         "evaluation": {"ks": [5, 10], "bootstrap": 100, "pixie_walks": 50},
     }
 

@@ -80,7 +80,8 @@ def make_config(folder: Path, *, has_catalog: bool, **changes: Any) -> Config:
             "split": {k: datetime.fromtimestamp(v, UTC).isoformat() for k, v in moments.items()},
             "neighbourhoods": {"size": 5, "walks": 20},
             "model": {"hidden": 8, "output": 8, "feature_channels": 4, "text_buckets": 16},
-            "training": {"epochs": 2, "batch_size": 128, "negatives": 8},
+            "negatives": {"shared": 8},
+            "training": {"epochs": 2, "batch_size": 128},
             "evaluation": {"ks": [5]},
         }
     )

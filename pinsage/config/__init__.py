@@ -25,7 +25,13 @@ from pinsage.config.data import (
     SplitConfig,
     TimestampUnit,
 )
-from pinsage.config.learning import ModelConfig, NeighbourhoodConfig, TrainingConfig
+from pinsage.config.learning import (
+    ModelConfig,
+    NegativesConfig,
+    NeighbourhoodConfig,
+    PairsConfig,
+    TrainingConfig,
+)
 from pinsage.config.results import (
     Baseline,
     EmbedConfig,
@@ -49,7 +55,9 @@ __all__ = [
     "InteractionsConfig",
     "ItemsConfig",
     "ModelConfig",
+    "NegativesConfig",
     "NeighbourhoodConfig",
+    "PairsConfig",
     "PublishConfig",
     "ReportConfig",
     "Settings",
@@ -83,8 +91,12 @@ class Config(Settings):
     """Random walks and the neighbours they choose."""
     model: ModelConfig = ModelConfig()
     """Encoders, convolutions and head."""
+    pairs: PairsConfig = PairsConfig()
+    """What is learnt from."""
+    negatives: NegativesConfig = NegativesConfig()
+    """What a positive is told from."""
     training: TrainingConfig = TrainingConfig()
-    """How the model is trained."""
+    """How the weights are found."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """How the model is ranked beside the baselines."""
     embed: EmbedConfig = EmbedConfig()

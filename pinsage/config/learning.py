@@ -1,10 +1,10 @@
-"""How neighbours are chosen, what the model is, and how it is trained."""
+"""How neighbours are chosen, what the model is, what it learns from and how."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pinsage.config.base import Settings
 
@@ -22,11 +22,74 @@ class NeighbourhoodConfig(Settings):
     """Probability to end a walk after each hop."""
 
 
+class PairsConfig(Settings):
+    """What is learnt from: pairs of a user's interactions, one soon after the other (§3.3)."""
+
+    window: int = Field(1, ge=1, le=100)
+    """Pairs reach this many interactions ahead; the paper's are consecutive, 1."""
+    decay: float = Field(1.0, gt=0.0, le=1.0)
+    """Factor on a pair's weight for each interaction between its two."""
+    gap_hours: float = Field(0.0, ge=0.0)
+    """Longest time between the two interactions of a pair, in hours; 0 for any."""
+    half_life_days: float = Field(0.0, ge=0.0)
+    """Age at which a pair weighs half, in days before the newest one; 0 weighs all ages alike."""
+    per_user: int = Field(0, ge=0)
+    """Most pairs of a user, drawn at random; 0 takes all."""
+    min_weight: float | None = None
+    """Interactions of a smaller weight are in the graph, but in no pair."""
+    context_share: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the contexts whose sub-graph and pairs are trained on (the paper: 0.2)."""
+
+
+class NegativesConfig(Settings):
+    """What a positive is told from (§3.3)."""
+
+    shared: int = Field(500, ge=0)
+    """Items drawn a step, shared by its pairs."""
+    power: float = Field(0.0, ge=0.0, le=1.0)
+    """Shared negatives are drawn in proportion to (training contexts)^power; 0 is uniform."""
+    in_batch: bool = False
+    """The positives of a step's other pairs are negatives too."""
+    exclude_positives: bool = True
+    """Whatever is a positive of the query in training is no negative of it. Without, only the
+    pair's own two items are left out: the softmax then sees which positive is the more frequent."""
+    hard: int = Field(0, ge=0, le=100)
+    """Most hard negatives a query (the paper: 6)."""
+    curriculum: bool = True
+    """Epoch n takes n − 1 hard negatives, up to `hard`; without, all of them from the first."""
+    hard_from: float = Field(0.05, ge=0.0)
+    """Where hard negatives begin among the items by personalised PageRank from the query: a rank,
+    or below 1 a share of the catalog (the paper: rank 2,000 of 2 billion)."""
+    hard_to: float = Field(0.2, gt=0.0)
+    """Where they end, likewise (the paper: 5,000)."""
+    hard_walks: int = Field(2000, ge=1, le=1_000_000)
+    """Random walks from each query that the ranks are counted with."""
+
+    @model_validator(mode="after")
+    def _has_negatives(self) -> NegativesConfig:
+        if not (self.shared or self.in_batch):
+            raise ValueError("without `shared` negatives there must be `in_batch` ones")
+        if self.hard and not _is_window(self.hard_from, self.hard_to):
+            raise ValueError(
+                f"hard_from and hard_to must both be ranks (1 or more) or both shares of the "
+                f"catalog (below 1; hard_to up to 1), the first below the second "
+                f"(got {self.hard_from:g} and {self.hard_to:g})"
+            )
+        return self
+
+
+def _is_window(first: float, last: float) -> bool:
+    return first < last and (last <= 1 or first == 0 or first >= 1)
+
+
 class ModelConfig(Settings):
     """Encoders, convolutions and head (paper, Algorithms 1 and 2)."""
 
-    layers: int = Field(2, ge=1, le=4)
-    """K, the number of convolutions."""
+    aggregator: Literal["importance", "mean", "max"] = "importance"
+    """How neighbours are pooled: weighted by their importance, alike, or the largest of each
+    channel."""
+    layers: int = Field(2, ge=0, le=4)
+    """K, the number of convolutions; 0 embeds by content alone."""
     hidden: int = Field(128, ge=2, le=8192)
     """Width of the item representations between layers."""
     output: int = Field(128, ge=2, le=8192)
@@ -44,7 +107,20 @@ class ModelConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """Max-margin training on pairs of consecutive interactions (paper, section 3.3)."""
+    """How weights are found (paper, section 3.3)."""
+
+    loss: Literal["max_margin", "softmax", "cross_entropy"] = "max_margin"
+    """`max_margin` is the paper's, `cross_entropy` its ablation's (each pair and each negative is a
+    yes or no), `softmax` is the sampled softmax over the positive and its negatives."""
+    margin: float = Field(0.1, gt=0.0)
+    """max_margin: how much a positive must score above a negative."""
+    temperature: float = Field(0.07, gt=0.0)
+    """softmax, cross_entropy: scores are divided by it."""
+    log_q: bool = True
+    """softmax: negatives count by how rarely they are drawn, so that the sample stands for the
+    whole catalog."""
+    hold_out_edges: bool = False
+    """A step's pairs are not each other's neighbours in that step's neighbourhoods."""
 
     epochs: int = Field(12, ge=1, le=10_000)
     """Most epochs."""
@@ -54,10 +130,6 @@ class TrainingConfig(Settings):
     """Pairs a step."""
     epoch_pairs: int = Field(0, ge=0)
     """Pairs an epoch, drawn anew for each; 0 takes all."""
-    negatives: int = Field(500, ge=1)
-    """Random items a step, shared by its pairs."""
-    margin: float = Field(0.1, gt=0.0)
-    """How much a positive must score above a negative."""
     learning_rate: float = Field(2e-3, gt=0.0)
     """Peak learning rate of Adam, reached by warm-up in the first epoch."""
     decay: float = Field(0.9, gt=0.0, le=1.0)
@@ -68,8 +140,6 @@ class TrainingConfig(Settings):
     """Largest norm of the gradient."""
     validation_pairs: int = Field(20_000, ge=1)
     """Most validation pairs ranked after an epoch; more are sampled down."""
-    pair_gap_hours: float = Field(0.0, ge=0.0)
-    """Longest time between the two interactions of a pair, in hours; 0 for any."""
     workers: int = Field(0, ge=0, le=64)
     """Processes that prepare minibatches; 0 prepares them in the training process."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,4 +1,4 @@
-"""Training and evaluation pairs (q, i): a user's interaction and the next one (paper, section 3.3).
+"""Training and evaluation pairs (q, i): a user's interaction and a later one (paper, section 3.3).
 
 Interactions of one user at one timestamp have no order. Their places in a file would favour some
 items: sorted by id, the highest of one moment would always precede the lowest of the next. So
@@ -25,21 +25,24 @@ _GAMMA, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB13311
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
+Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Consecutive interactions, ordered by user and time; arrays of one length.
+    """Pairs of interactions of one user; arrays of one length.
 
     Attributes:
         user_row, query_row, positive_row: int32 [P]
-        time: int64 [P], µs, of the interaction with the positive
+        time: int64 [P], µs, of the later interaction
+        distance: int32 [P], the positive is the query's distance-th next interaction
     """
 
     user_row: Int32
     query_row: Int32
     positive_row: Int32
     time: Int64 = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    distance: Int32 = field(default_factory=lambda: np.empty(0, dtype=np.int32))
 
     def __len__(self) -> int:
         return len(self.user_row)
@@ -54,33 +57,51 @@ def consecutive_pairs(
     *,
     equal_times: Literal["drop", "both"],
     max_gap_us: int = 0,
+    window: int = 1,
 ) -> Pairs:
-    """Adjacent interactions of the same user, oldest first; pairs of an item with itself left out.
+    """A user's interactions with each of the next `window` ones, ordered by user and time.
 
-    `interactions` has user_row, item_row and timestamp (µs), in any order. Pairs of one timestamp
-    are left out (`drop`) or taken in both directions (`both`). `max_gap_us` is the longest time
-    between the two, 0 for any.
+    `interactions` has user_row, item_row and timestamp (µs), in any order. Pairs of an item with
+    itself are left out. Pairs of one timestamp are left out (`drop`) or taken in both directions
+    (`both`). `max_gap_us` is the longest time between the two, 0 for any.
     """
     if isinstance(interactions, Path):
         interactions = pq.read_table(interactions, columns=_COLUMNS)
     user, item, time = (interactions[name].to_numpy() for name in _COLUMNS)
     order = np.lexsort((_hash(user, item, time), time, user))
     user, item, time = user[order], item[order], time[order]
-    gap = np.diff(time)
-    pair = (user[1:] == user[:-1]) & (item[1:] != item[:-1])
+    at = [_places(user, item, time, step, equal_times, max_gap_us) for step in range(1, window + 1)]
+    query, positive, distance = (np.concatenate(parts) for parts in zip(*at, strict=True))
+    # By the earlier interaction, then the distance: a window of 1 gives the order of time.
+    by_place = np.lexsort((query > positive, distance, np.minimum(query, positive)))
+    query, positive = query[by_place], positive[by_place]
+    return Pairs(
+        user[query].astype(np.int32),
+        item[query].astype(np.int32),
+        item[positive].astype(np.int32),
+        np.maximum(time[query], time[positive]),
+        distance[by_place].astype(np.int32),
+    )
+
+
+def _places(
+    user: npt.NDArray[np.integer],
+    item: npt.NDArray[np.integer],
+    time: npt.NDArray[np.integer],
+    step: int,
+    equal_times: str,
+    max_gap_us: int,
+) -> tuple[Int64, Int64, Int64]:
+    """Rows of query and positive, `step` rows apart, and that distance."""
+    gap = time[step:] - time[:-step]
+    pair = (user[step:] == user[:-step]) & (item[step:] != item[:-step])
     if max_gap_us > 0:
         pair &= gap <= max_gap_us
-    forward = pair if equal_times == "both" else pair & (gap > 0)
-    backward = pair & (gap == 0) if equal_times == "both" else np.zeros_like(pair)
-    # Row r gives the pair (r, r + 1) and, where asked for, (r + 1, r) right after it.
-    first = np.flatnonzero(np.stack([forward, backward], axis=1).ravel())
-    row, flipped = first // 2, first % 2
-    return Pairs(
-        user[row].astype(np.int32),
-        item[row + flipped].astype(np.int32),
-        item[row + 1 - flipped].astype(np.int32),
-        time[row + 1 - flipped],
-    )
+    forward = np.flatnonzero(pair & (gap > 0) if equal_times == "drop" else pair)
+    backward = np.flatnonzero(pair & (gap == 0)) if equal_times == "both" else forward[:0]
+    query = np.concatenate([forward, backward + step])
+    positive = np.concatenate([forward + step, backward])
+    return query, positive, np.full(len(query), step)
 
 
 def _hash(

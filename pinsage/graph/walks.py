@@ -151,15 +151,24 @@ def _add_visit(item: Any, keys: Any, counts: Any, used: Any, num_used: Any) -> A
 
 
 @numba.njit
-def _take_top(keys: Any, counts: Any, used: Any, neighbors: Any, weights: Any) -> None:
-    """Write the most visited items of the counter to a row of the table; empty the counter."""
-    # Minus the count above, the row below: one sort orders by count, then by item row.
+def _empty(keys: Any, counts: Any, used: Any) -> Any:
+    """The counter's items, most visited first, as minus the count above and the row below.
+
+    One sort so orders by count, then by item row. The counter is empty afterwards.
+    """
     packed = np.empty(len(used), dtype=np.int64)
     for i, slot in enumerate(used):
         packed[i] = keys[slot] - (counts[slot] << _ITEM_BITS)
         keys[slot] = EMPTY
         counts[slot] = 0
     packed.sort()
+    return packed
+
+
+@numba.njit
+def _take_top(keys: Any, counts: Any, used: Any, neighbors: Any, weights: Any) -> None:
+    """Write the most visited items of the counter to a row of the table; empty the counter."""
+    packed = _empty(keys, counts, used)
     top = min(len(packed), len(neighbors))
     total = 0
     for i in range(top):
@@ -167,6 +176,49 @@ def _take_top(keys: Any, counts: Any, used: Any, neighbors: Any, weights: Any) -
     for i in range(top):
         neighbors[i] = packed[i] & _ITEM_MASK
         weights[i] = -(packed[i] >> _ITEM_BITS) / total
+
+
+@numba.njit
+def _walk(
+    start: Any,
+    walks: Any,
+    length: Any,
+    threshold: Any,
+    seed: Any,
+    item_indptr: Any,
+    item_indices: Any,
+    context_indptr: Any,
+    context_indices: Any,
+    keys: Any,
+    counts: Any,
+    used: Any,
+) -> Any:
+    """Count the visits of all walks from an item; returns how many items were met."""
+    num_used = 0
+    for walk in range(walks):
+        key = walk_key(seed, start, walk)
+        item = np.int64(start)
+        for hop in range(length):
+            item = take_hop(
+                item, hop_draw(key, hop), item_indptr, item_indices, context_indptr,
+                context_indices,
+            )  # fmt: skip
+            if item < 0:
+                break
+            if item != start:
+                num_used = _add_visit(item, keys, counts, used, num_used)
+            if ends(key, hop, threshold):
+                break
+    return num_used
+
+
+@numba.njit
+def _num_slots(visits: Any) -> Any:
+    """A power of two of slots that stays half empty."""
+    slots = 16
+    while slots < 2 * visits:
+        slots *= 2
+    return slots
 
 
 @numba.njit(parallel=True, cache=True)
@@ -184,27 +236,93 @@ def fill_table(
 ) -> None:
     """Walk from every item; write its most visited ones and their importance into the table."""
     num_items = len(item_indptr) - 1
-    slots = 16
-    while slots < 2 * walks * length:
-        slots *= 2
+    slots = _num_slots(walks * length)
     for block in numba.prange((num_items + _BLOCK - 1) // _BLOCK):
         keys = np.full(slots, EMPTY, dtype=np.int64)
         counts = np.zeros(slots, dtype=np.int64)
         used = np.empty(walks * length, dtype=np.int64)
         for start in range(block * _BLOCK, min(num_items, (block + 1) * _BLOCK)):
-            num_used = 0
-            for walk in range(walks):
-                key = walk_key(seed, start, walk)
-                item = np.int64(start)
-                for hop in range(length):
-                    item = take_hop(
-                        item, hop_draw(key, hop), item_indptr, item_indices, context_indptr,
-                        context_indices,
-                    )  # fmt: skip
-                    if item < 0:
-                        break
-                    if item != start:
-                        num_used = _add_visit(item, keys, counts, used, num_used)
-                    if ends(key, hop, threshold):
-                        break
+            num_used = _walk(
+                start, walks, length, threshold, seed, item_indptr, item_indices,
+                context_indptr, context_indices, keys, counts, used,
+            )  # fmt: skip
             _take_top(keys, counts, used[:num_used], neighbors[start], weights[start])
+
+
+@numba.njit(parallel=True, cache=True)
+def _fill_windows(
+    walks: Any,
+    length: Any,
+    threshold: Any,
+    seed: Any,
+    item_indptr: Any,
+    item_indices: Any,
+    context_indptr: Any,
+    context_indices: Any,
+    left_indptr: Any,
+    left_indices: Any,
+    first: Any,
+    last: Any,
+    rows: Any,
+) -> None:
+    num_items = len(item_indptr) - 1
+    visits = walks * length
+    slots = _num_slots(min(visits, num_items))
+    for block in numba.prange((num_items + _BLOCK - 1) // _BLOCK):
+        keys = np.full(slots, EMPTY, dtype=np.int64)
+        counts = np.zeros(slots, dtype=np.int64)
+        used = np.empty(min(visits, num_items), dtype=np.int64)
+        for start in range(block * _BLOCK, min(num_items, (block + 1) * _BLOCK)):
+            num_used = _walk(
+                start, walks, length, threshold, seed, item_indptr, item_indices,
+                context_indptr, context_indices, keys, counts, used,
+            )  # fmt: skip
+            packed = _empty(keys, counts, used[:num_used])
+            met = np.int64(0)
+            for place in range(first, min(last, num_used)):
+                item = packed[place] & _ITEM_MASK
+                left = left_indices[left_indptr[start] : left_indptr[start + 1]]
+                found = np.searchsorted(left, item)
+                if found < len(left) and left[found] == item:
+                    continue
+                # Reservoir sampling (Vitter's algorithm R) fills, then replaces, at random.
+                slot = met
+                if met >= rows.shape[1]:
+                    draw = mix(walk_key(seed, start, place) ^ _GOLDEN)
+                    slot = np.int64(((draw >> _U64(32)) * _U64(met + 1)) >> _U64(32))
+                if slot < rows.shape[1]:
+                    rows[start, slot] = item
+                met += 1
+            kept = min(met, rows.shape[1])
+            for place in range(kept - 1, 0, -1):  # Fisher-Yates: the order says nothing of rank
+                draw = mix(walk_key(seed, start, last + place) ^ _GOLDEN)
+                other = np.int64(((draw >> _U64(32)) * _U64(place + 1)) >> _U64(32))
+                rows[start, place], rows[start, other] = rows[start, other], rows[start, place]
+
+
+def rank_windows(
+    graph: BipartiteGraph,
+    left_indptr: npt.NDArray[np.int64],
+    left_indices: npt.NDArray[np.int32],
+    *,
+    walks: int,
+    first: int,
+    last: int,
+    size: int,
+    seed: int,
+    length: int = 10,
+    restart: float = 0.15,
+) -> npt.NDArray[np.int32]:
+    """A sample of each item's window of ranks by personalised PageRank, int32 [N, size].
+
+    Items are ranked by the visits of `walks` walks with restart (Fogaras et al. 2005 estimate
+    PageRank so); of the ranks first to last - 1, from 0, up to `size` are kept at random, in random
+    order, -1 where there are fewer. Left out are the item itself and those that the CSR
+    `left_indptr` int64 [N + 1], `left_indices` int32, ascending, names for it.
+    """
+    rows = np.full((graph.num_items, size), EMPTY, dtype=np.int32)
+    _fill_windows(
+        walks, length, end_threshold(restart), seed, graph.item_indptr, graph.item_indices,
+        graph.context_indptr, graph.context_indices, left_indptr, left_indices, first, last, rows,
+    )  # fmt: skip
+    return rows

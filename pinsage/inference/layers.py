@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch_frame.data import TensorFrame
 
-from pinsage.model.conv import PinSageConv, pool
+from pinsage.model.conv import PinSageConv
 from pinsage.model.pinsage import PinSage
 
 
@@ -34,7 +34,7 @@ def reduce_block(
     conv: PinSageConv, h_BD: Tensor, projected_NH: Tensor, neighbors_BT: Tensor, weights_BT: Tensor
 ) -> Tensor:
     """Pool a block's neighbours and combine them with the block's own nodes, [B, D]."""
-    return conv.combine(h_BD, pool(projected_NH, neighbors_BT, weights_BT))
+    return conv.combine(h_BD, conv.pool(projected_NH, neighbors_BT, weights_BT))
 
 
 @torch.inference_mode()

@@ -72,7 +72,9 @@ class PinSage(nn.Module):
             id_dropout=config.id_dropout,
         )
         width = config.hidden
-        self.convs = nn.ModuleList(PinSageConv(width, width, width) for _ in range(config.layers))
+        self.convs = nn.ModuleList(
+            PinSageConv(width, width, width, config.aggregator) for _ in range(config.layers)
+        )
         self.head_hidden = nn.Linear(width, width)  # G1, g
         self.head_output = nn.Linear(width, config.output, bias=False)  # G2
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pinsage.config import Config, Source
+from pinsage.config import Config, NegativesConfig, PairsConfig, Source, TrainingConfig
 from pinsage.report.inputs import Contract, ReportInputs
 from pinsage.report.text import column_name, count, day, duration, memory, moment, one_line
 
@@ -198,10 +198,27 @@ def _summary(config: Config) -> str:
     return (
         f"PinSage: {layers} over the {walks.size} items that {walks.walks} random walks from each "
         f"item visit most. An embedding has {model.output} dimensions and is {length}; it is "
-        f"trained with a max-margin loss (margin {config.training.margin:g}) on consecutive "
-        f"interactions of one user, against {config.training.negatives} random negatives a "
-        f"step.{own}"
+        f"trained with {_loss(config.training)} on interactions of one user, each with "
+        f"{_reach(config.pairs)}, against {_negatives(config.negatives)} a step.{own}"
     )
+
+
+def _loss(training: TrainingConfig) -> str:
+    if training.loss == "max_margin":
+        return f"a max-margin loss (margin {training.margin:g})"
+    name = {"softmax": "a sampled softmax", "cross_entropy": "a cross-entropy"}[training.loss]
+    return f"{name} (temperature {training.temperature:g})"
+
+
+def _reach(pairs: PairsConfig) -> str:
+    return "the next" if pairs.window == 1 else f"the next {pairs.window}"
+
+
+def _negatives(negatives: NegativesConfig) -> str:
+    parts = [f"{negatives.shared} random negatives"] if negatives.shared else []
+    parts += ["the positives of the other pairs"] if negatives.in_batch else []
+    parts += [f"up to {negatives.hard} hard ones a query"] if negatives.hard else []
+    return ", ".join(parts)
 
 
 def _limits(inputs: ReportInputs) -> tuple[str, ...]:

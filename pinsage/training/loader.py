@@ -1,17 +1,16 @@
 """Minibatches ready for the model: PyG's LinkLoader over the neighbourhood sampler.
 
-Shapes: P pairs, M shared negatives, S nodes.
+Shapes: P pairs, M negatives shared by them, h hard negatives a query, S nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -20,9 +19,10 @@ from torch_geometric.data import Data
 from torch_geometric.loader import LinkLoader
 from torch_geometric.sampler import SamplerOutput
 
-from pinsage.data.pairs import Pairs
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
+from pinsage.training.negatives import PositiveSets, not_the_pair
+from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import NeighbourhoodSampler
 
 _CHUNK = 1 << 16
@@ -36,6 +36,9 @@ class MiniBatch:
         nodes: the nodes to compute on
         query_P, positive_P, negative_M: int64 positions among the targets of the last layer
         allowed_PM: bool, False where a negative is the query itself or a positive of it
+        hard_Ph: int64, likewise positions; -1 where a query has no more hard negatives
+        log_chance_M: float32, how likely each negative was to be drawn
+        weight_P: float32, of each pair in the loss
     """
 
     nodes: Nodes
@@ -43,11 +46,14 @@ class MiniBatch:
     positive_P: Tensor
     negative_M: Tensor
     allowed_PM: Tensor
+    hard_Ph: Tensor
+    log_chance_M: Tensor
+    weight_P: Tensor
 
     def to(self, device: torch.device) -> MiniBatch:
         """The same on another device."""
-        tensors = ("query_P", "positive_P", "negative_M", "allowed_PM")
-        moved = {name: getattr(self, name).to(device) for name in tensors}
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "nodes"}
+        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
         return replace(self, nodes=self.nodes.to(device), **moved)
 
 
@@ -78,22 +84,24 @@ class EpochOrder(Sampler[int]):
 
 
 class PairLoader(LinkLoader):  # type: ignore[misc]
-    """Loads minibatches of training pairs with shared negatives.
+    """Loads minibatches of training pairs with their negatives.
 
     Args:
-        pairs: queries and their positives
+        training: queries, their positives, and what they weigh
         table: neighbourhoods
         features: of all N items
         sampler: draws negatives, gathers neighbourhoods
         batch_size: pairs a step
         epoch_pairs: pairs an epoch; 0 for all
         seed: of the order of the pairs
+        exclude_positives: whether no positive of a query is a negative of it
+        hold_out_edges: whether the step's pairs are taken out of each other's neighbours
         workers: processes that sample ahead; 0 samples in this one
     """
 
     def __init__(
         self,
-        pairs: Pairs,
+        training: TrainingPairs,
         table: Neighbourhoods,
         features: TensorFrame,
         sampler: NeighbourhoodSampler,
@@ -101,11 +109,17 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         batch_size: int,
         seed: int,
         epoch_pairs: int = 0,
+        exclude_positives: bool = True,
+        hold_out_edges: bool = False,
         workers: int = 0,
     ) -> None:
+        pairs = training.pairs
         self._table = table
         self._features = features
-        self._positives = PositiveSets(pairs, table.num_items)
+        self._positives = PositiveSets(pairs, table.num_items) if exclude_positives else None
+        self._weight = training.weight
+        self._hold_out_edges = hold_out_edges
+        self._log_chance = sampler.negatives.log_chance(table.num_items, batch_size)
         self._sampler = sampler
         self.order = EpochOrder(len(pairs.query_row), size=epoch_pairs, seed=seed)
         edges = np.stack([pairs.query_row, pairs.positive_row]).astype(np.int64)
@@ -132,48 +146,66 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
 
     def filter_fn(self, out: SamplerOutput) -> MiniBatch:
         """Join the sampled nodes with features, weights and the mask of allowed negatives."""
-        _, query_P, positive_P, negative_M, local_BT = out.metadata
+        input_id, query_P, positive_P, negative_M, hard_Ph, local_BT = out.metadata
         within = np.cumsum(out.num_sampled_nodes)
-        weights_BT = self._table.weights[out.node[: len(local_BT)].numpy()]
+        weights_BT = torch.from_numpy(self._table.weights[out.node[: len(local_BT)].numpy()])
+        if self._hold_out_edges:
+            ends = (query_P.numpy(), positive_P.numpy())
+            local, weights = hold_out(local_BT.numpy(), weights_BT.numpy(), *ends)
+            local_BT, weights_BT = torch.from_numpy(local), torch.from_numpy(weights)
         nodes = Nodes(
             rows_S=out.node,
             features=self._features[out.node],
             neighbors_BT=local_BT,
-            weights_BT=torch.from_numpy(weights_BT),
+            weights_BT=weights_BT,
             num_targets=tuple(int(n) for n in within[-2::-1]),
         )
-        allowed = self._positives.allowed(out.node[query_P].numpy(), out.node[negative_M].numpy())
-        return MiniBatch(nodes, query_P, positive_P, negative_M, torch.from_numpy(allowed))
+        rows = [out.node[at].numpy() for at in (query_P, positive_P, negative_M)]
+        if self._positives is None:
+            allowed = not_the_pair(*rows)
+        else:
+            allowed = self._positives.allowed(rows[0], rows[2])
+        return MiniBatch(
+            nodes, query_P, positive_P, negative_M, torch.from_numpy(allowed), hard_Ph,
+            log_chance_M=torch.from_numpy(self._log_chance[rows[2]]),
+            weight_P=torch.from_numpy(self._weight[input_id.numpy()]),
+        )  # fmt: skip
 
 
-class PositiveSets:
-    """The positives of every query, as a CSR, to keep them from being its negatives."""
+Local = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+Weights = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
 
-    def __init__(self, pairs: Pairs, num_items: int) -> None:
-        packed = np.unique(pairs.query_row.astype(np.int64) * num_items + pairs.positive_row)
-        query, self._positive = np.divmod(packed, num_items)
-        self._indptr = np.zeros(num_items + 1, dtype=np.int64)
-        np.cumsum(np.bincount(query, minlength=num_items), out=self._indptr[1:])
-        self._stamp = np.full(num_items, -1, dtype=np.int64)
 
-    def allowed(
-        self, query_P: npt.NDArray[np.int64], negative_M: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Bool [P, M]: False where a negative is the query or one of its positives."""
-        mask = np.ones((len(query_P), len(negative_M)), dtype=np.bool_)
-        _forbid(query_P, negative_M, self._indptr, self._positive, self._stamp, mask)
-        return mask
+def hold_out(
+    local_BT: Local, weights_BT: Weights, query_P: Positions, positive_P: Positions
+) -> tuple[Local, Weights]:
+    """The table without edges between the two items of a pair, either way; rows sum to 1 or 0.
+
+    Otherwise the answer is part of the question: what a user took next is among the neighbours
+    because that very user took it.
+    """
+    ends = np.concatenate([query_P, positive_P]), np.concatenate([positive_P, query_P])
+    order = np.argsort(ends[0], kind="stable")
+    start = np.searchsorted(ends[0][order], np.arange(len(local_BT) + 1))
+    local, weights = local_BT.copy(), weights_BT.copy()
+    _cut(local, weights, start, ends[1][order])
+    return local, weights
 
 
 @numba.njit(cache=True)
-def _forbid(query: Any, negative: Any, indptr: Any, positive: Any, stamp: Any, mask: Any) -> None:
-    for column, item in enumerate(negative):
-        stamp[item] = column
-    for row, item in enumerate(query):
-        if stamp[item] >= 0:
-            mask[row, stamp[item]] = False
-        for other in positive[indptr[item] : indptr[item + 1]]:
-            if stamp[other] >= 0:
-                mask[row, stamp[other]] = False
-    for item in negative:
-        stamp[item] = -1
+def _cut(local: Any, weights: Any, start: Any, partner: Any) -> None:
+    for row in range(len(local)):
+        if start[row] == start[row + 1]:
+            continue
+        total = 0.0
+        for slot in range(local.shape[1]):
+            for other in partner[start[row] : start[row + 1]]:
+                if local[row, slot] == other:
+                    local[row, slot] = -1
+                    weights[row, slot] = 0.0
+                    break
+            total += weights[row, slot]
+        if total > 0.0:
+            for slot in range(local.shape[1]):
+                weights[row, slot] /= total

@@ -1,4 +1,4 @@
-"""The training loop: max-margin loss, validation each epoch, early stopping, exact resume.
+"""The training loop: steps, validation each epoch, early stopping, exact resume.
 
 Everything random in a step is a pure function of (seed, epoch, step), so a checkpoint needs no
 generator's state, and a resumed run takes the same steps as one that was never stopped.
@@ -12,13 +12,11 @@ from math import isfinite
 from time import monotonic
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
 from pinsage.config import TrainingConfig
 from pinsage.errors import TrainingError
-from pinsage.model.losses import max_margin_loss
 from pinsage.model.pinsage import PinSage
 from pinsage.training.checkpoint import (
     Checkpoint,
@@ -27,6 +25,7 @@ from pinsage.training.checkpoint import (
     unpack_optimizer,
 )
 from pinsage.training.loader import MiniBatch, PairLoader
+from pinsage.training.objective import loss_of
 from pinsage.training.schedule import learning_rate
 
 Metrics = dict[str, float]
@@ -157,13 +156,7 @@ class Trainer:
             group["lr"] = rate
         generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + number)
         z = self.model(batch.nodes, generator)
-        # Not z[rows]: with more than one thread its gradient is summed in an order left to chance.
-        query, positive, negative = (
-            F.embedding(rows, z) for rows in (batch.query_P, batch.positive_P, batch.negative_M)
-        )
-        loss = max_margin_loss(
-            query, positive, negative, batch.allowed_PM, margin=self._config.margin
-        )
+        loss = loss_of(z, batch, self._config)
         self._check("loss", loss.item())
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,7 +1,7 @@
 """Minibatches of pairs as a PyG sampler: S(K) ⊂ … ⊂ S(0), gathered outside in (Algorithm 2).
 
-The neighbourhoods are fixed, so what is sampled are the negatives. They are a pure function of
-(seed, epoch, first pair of the batch): any number of workers, and a resumed run, draw the same.
+The neighbourhoods are fixed, so what is sampled are the negatives, of which `negatives` says that
+any number of workers, and a resumed run, draw the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch_geometric.sampler import (
 )
 
 from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.training.negatives import HardNegatives, SharedNegatives
 
 Rows = npt.NDArray[np.int32]
 
@@ -42,24 +43,27 @@ class Hops:
 
 
 class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
-    """PyG sampler over the fixed table of neighbours, with shared negatives.
+    """PyG sampler over the fixed table of neighbours, with the negatives of a batch of pairs.
 
     Args:
         table: neighbours of all N items
         hops: K, the number of layers
-        candidates: int32 item rows that negatives are drawn from
-        num_negatives: M, drawn without replacement, once a batch
-        seed: with the epoch, what the negatives depend on
+        negatives: drawn once a batch
+        hard: drawn for each query; None for none
     """
 
     def __init__(
-        self, table: Neighbourhoods, *, hops: int, candidates: Rows, num_negatives: int, seed: int
+        self,
+        table: Neighbourhoods,
+        *,
+        hops: int,
+        negatives: SharedNegatives,
+        hard: HardNegatives | None = None,
     ) -> None:
         self._table = table
         self._hops = hops
-        self._candidates = candidates
-        self._num_negatives = min(num_negatives, len(candidates))
-        self._seed = seed
+        self.negatives = negatives
+        self._hard = hard
         self.epoch = 0
         self._stamp = np.full(table.num_items, -1, dtype=np.int64)
 
@@ -72,20 +76,24 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
     ) -> SamplerOutput:
         """The K-hop neighbourhood of a batch of pairs and of its negatives.
 
-        `metadata` is (input_id, query [P], positive [P], negative [M]) as positions in `node`.
+        `metadata` is (input_id, query [P], positive [P], negative [M], hard negative [P, h]) as
+        positions in `node`; -1 where a query has fewer hard negatives.
         """
-        query, positive = index.row.numpy(), index.col.numpy()
-        negative = self.negatives(int(index.input_id[0]))
-        seeds = np.concatenate([query, positive, negative]).astype(np.int32)
+        query, positive = (part.numpy().astype(np.int32) for part in (index.row, index.col))
+        first = int(index.input_id[0])
+        negative = self.negatives.draw(self.epoch, first, positive)
+        hard = np.empty((len(query), 0), dtype=np.int32)
+        if self._hard is not None:
+            hard = self._hard.draw(self.epoch, first, query)
+        seeds = np.concatenate([query, positive, negative, hard[hard >= 0]])
         hops = self._gather(seeds)
         position = _positions(seeds, hops.rows, self._stamp)
-        parts = np.split(position, [len(query), len(query) + len(positive)])
-        return self._output(hops, index.input_id, *(torch.from_numpy(part) for part in parts))
-
-    def negatives(self, first_pair: int) -> Rows:
-        """Distinct item rows shared by the batch that begins with pair `first_pair`, int32 [M]."""
-        rng = np.random.Generator(np.random.Philox([self._seed, self.epoch, first_pair]))
-        return rng.choice(self._candidates, self._num_negatives, replace=False, shuffle=False)
+        ends = np.cumsum([len(query), len(positive), len(negative)])
+        *parts, hard_at = np.split(position, ends)
+        hard_local = np.full(hard.shape, -1, dtype=np.int64)
+        hard_local[hard >= 0] = hard_at
+        metadata = (torch.from_numpy(part) for part in (*parts, hard_local))
+        return self._output(hops, index.input_id, *metadata)
 
     @property
     def edge_permutation(self) -> None:

@@ -12,10 +12,9 @@ import torch
 from torch_frame.data import TensorFrame
 
 from pinsage.config import Config
-from pinsage.data.pairs import Pairs, consecutive_pairs
 from pinsage.errors import TrainingError
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.graph.neighbourhoods import Neighbourhoods, build_neighbourhoods
 from pinsage.inference.local import read_items
 from pinsage.model.features import FeatureSpec
 from pinsage.model.io import save_model
@@ -24,10 +23,10 @@ from pinsage.store import Facts, Workspace
 from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.loader import PairLoader
 from pinsage.training.loop import EpochReport, Trainer
+from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
+from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.sampler import NeighbourhoodSampler
 from pinsage.training.validation import Validation
-
-_HOUR_US = 3_600_000_000
 
 
 def write_trained(
@@ -40,12 +39,12 @@ def write_trained(
 ) -> Facts:
     """Train, and write `model/` and `history.json`. All paths are artifact folders."""
     torch.set_num_threads(config.training.threads)
-    degree = BipartiteGraph.open(graph).item_degree
-    neighbourhoods = Neighbourhoods.open(table)
-    model, features = build_model(config, parts, degree)
-    pairs = training_pairs(config, parts)
+    whole, neighbourhoods = BipartiteGraph.open(graph), Neighbourhoods.open(table)
+    model, features = build_model(config, parts, whole.item_degree)
+    pairs = training_pairs(parts / "train.parquet", config.pairs, config.seed)
     validation = Validation(config, parts, features, neighbourhoods)
-    loader = build_loader(config, pairs, neighbourhoods, features, degree)
+    trained_on, near = _trained_on(config, whole, neighbourhoods)
+    loader = build_loader(config, pairs, trained_on, near, features)
     trainer = Trainer(
         model.to(pick_device(config.training.device)),
         loader,
@@ -66,6 +65,17 @@ def write_trained(
         "best_epoch": best.epoch,
         **{f"best_{name}": value for name, value in best.metrics.items()},
     }
+
+
+def _trained_on(
+    config: Config, graph: BipartiteGraph, table: Neighbourhoods
+) -> tuple[BipartiteGraph, Neighbourhoods]:
+    """The graph and the neighbourhoods, or those of a share of its contexts."""
+    share = config.pairs.context_share
+    if share == 1.0:
+        return graph, table
+    part = sub_graph(graph, share, config.seed)
+    return part, build_neighbourhoods(part, config.neighbourhoods, config.seed)
 
 
 def build_model(
@@ -89,46 +99,35 @@ def build_model(
     return model, spec.transform(items, degree)
 
 
-def training_pairs(config: Config, parts: Path) -> Pairs:
-    """Pairs of the training period. Raises TrainingError where there is none."""
-    pairs = consecutive_pairs(
-        parts / "train.parquet",
-        equal_times="both",
-        max_gap_us=round(config.training.pair_gap_hours * _HOUR_US),
-    )
-    if len(pairs.query_row) == 0:
-        raise TrainingError(
-            "the training period has no two different items in a row by the same user, so there "
-            "is nothing to learn from; check data.interactions.user_column (is it the context?)"
-        )
-    return pairs
-
-
 def build_loader(
     config: Config,
-    pairs: Pairs,
+    training: TrainingPairs,
+    graph: BipartiteGraph,
     table: Neighbourhoods,
     features: TensorFrame,
-    degree: np.ndarray[tuple[int], np.dtype[np.int64]],
 ) -> PairLoader:
-    """Minibatches of `pairs`; negatives are items with a training interaction."""
+    """Minibatches of the pairs with their negatives; `graph` and `table` are trained on."""
+    chosen, pairs = config.negatives, training.pairs
+    hard = None
+    if chosen.hard:
+        positives = PositiveSets(pairs, table.num_items)
+        hard = HardNegatives.of(graph, positives, chosen, config.seed)
     sampler = NeighbourhoodSampler(
         table,
         hops=config.model.layers,
-        # Items nobody has touched are no evidence of dislike; as negatives they would only be
-        # pushed away from everything, and cold items must stay recommendable.
-        candidates=np.flatnonzero(degree > 0).astype(np.int32),
-        num_negatives=config.training.negatives,
-        seed=config.seed,
+        negatives=SharedNegatives.of(graph.item_degree, pairs.positive_row, chosen, config.seed),
+        hard=hard,
     )
     return PairLoader(
-        pairs,
+        training,
         table,
         features,
         sampler,
         batch_size=config.training.batch_size,
         epoch_pairs=config.training.epoch_pairs,
         seed=config.seed,
+        exclude_positives=chosen.exclude_positives,
+        hold_out_edges=config.training.hold_out_edges,
         workers=config.training.workers,
     )
 

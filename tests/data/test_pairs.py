@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +29,8 @@ def log(rows: list[Row]) -> pa.Table:
     return pa.table(dict(zip(names, arrays, strict=True)))
 
 
-def pairs(rows: list[Row], rule: Rule = "drop", max_gap_us: int = 0) -> list[Row]:
-    found = consecutive_pairs(log(rows), equal_times=rule, max_gap_us=max_gap_us)
+def pairs(rows: list[Row], rule: Rule = "drop", max_gap_us: int = 0, window: int = 1) -> list[Row]:
+    found = consecutive_pairs(log(rows), equal_times=rule, max_gap_us=max_gap_us, window=window)
     arrays = (found.user_row, found.query_row, found.positive_row)
     assert all(array.dtype == np.int32 for array in arrays)
     return list(zip(*(array.tolist() for array in arrays), strict=True))
@@ -47,11 +47,18 @@ def place(row: Row) -> int:
     return split_mix(split_mix(split_mix(row[0]) ^ row[1]) ^ row[2])
 
 
-def reference(rows: list[Row], rule: Rule, max_gap_us: int) -> list[Row]:
+def reference(rows: list[Row], rule: Rule, max_gap_us: int, window: int) -> list[Row]:
     found: list[Row] = []
     ordered = sorted(rows, key=lambda row: (row[0], row[2], place(row)))
-    for user, history in groupby(ordered, key=lambda row: row[0]):
-        for (_, q, start), (_, i, end) in pairwise(history):
+    for user, group in groupby(ordered, key=lambda row: row[0]):
+        history = list(group)
+        near = [
+            (history[at], history[at + step])
+            for at in range(len(history))
+            for step in range(1, window + 1)
+            if at + step < len(history)
+        ]
+        for (_, q, start), (_, i, end) in near:
             if q == i or (max_gap_us and end - start > max_gap_us):
                 continue
             if start < end:
@@ -65,9 +72,14 @@ ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 6
 
 
 @settings(deadline=None)
-@given(rows=ROWS, rule=st.sampled_from(["drop", "both"]), gap=st.integers(0, 3))
-def test_pairs_agree_with_the_reference(rows: list[Row], rule: Rule, gap: int) -> None:
-    assert pairs(rows, rule, gap) == reference(rows, rule, gap)
+@given(
+    rows=ROWS,
+    rule=st.sampled_from(["drop", "both"]),
+    gap=st.integers(0, 3),
+    window=st.integers(1, 4),
+)
+def test_pairs_agree_with_the_reference(rows: list[Row], rule: Rule, gap: int, window: int) -> None:
+    assert pairs(rows, rule, gap, window) == reference(rows, rule, gap, window)
 
 
 @settings(deadline=None)
@@ -100,6 +112,16 @@ def test_a_pair_longer_apart_than_the_gap_is_left_out() -> None:
     rows = [(0, 1, 0), (0, 2, 10), (0, 3, 21)]
     assert pairs(rows, max_gap_us=10) == [(0, 1, 2)]
     assert pairs(rows, max_gap_us=0) == [(0, 1, 2), (0, 2, 3)]
+
+
+def test_a_window_of_two_reaches_over_one_interaction_and_says_how_far() -> None:
+    found = consecutive_pairs(
+        log([(0, 5, 10), (0, 6, 20), (0, 7, 30)]), equal_times="drop", window=2
+    )
+    columns = (found.query_row, found.positive_row, found.distance, found.time)
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == [
+        (5, 6, 1, 20), (5, 7, 2, 30), (6, 7, 1, 30),
+    ]  # fmt: skip
 
 
 def test_no_item_of_a_basket_is_favoured_by_its_number() -> None:

@@ -44,7 +44,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, A
             "data": {"interactions": {"path": str(root / "interactions.csv")}},
             "neighbourhoods": {"size": 5, "walks": 50},
             "model": {"hidden": 8, "output": 8, "feature_channels": 4},
-            "training": {"epochs": 1, "negatives": 10, "batch_size": 128},
+            "negatives": {"shared": 10},
+            "training": {"epochs": 1, "batch_size": 128},
             "evaluation": {"ks": [5, 10, 500], "bootstrap": 100, "pixie_walks": 100},
         }
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from pinsage.model.conv import PinSageConv, pool
+from pinsage.model.conv import Aggregator, PinSageConv, pool
 
 Vectors = npt.NDArray[np.float64]
 
@@ -26,14 +26,28 @@ def algorithm_1(
     )
     rows = []
     for u, z_u in enumerate(target.double().numpy()):
-        n_u = np.zeros(len(q))
-        for v, alpha in zip(neighbors[u].tolist(), weights[u].tolist(), strict=True):
-            if v >= 0:
-                n_u += alpha * np.maximum(big_q @ source[v].double().numpy() + q, 0)
+        near = [
+            (alpha, np.maximum(big_q @ source[v].double().numpy() + q, 0))
+            for v, alpha in zip(neighbors[u].tolist(), weights[u].tolist(), strict=True)
+            if v >= 0
+        ]
+        n_u = gamma(conv.aggregator, near, len(q))
         z_new = np.maximum(big_w @ np.concatenate([z_u, n_u]) + w, 0)
         norm = np.sqrt((z_new**2).sum())
         rows.append(z_new / norm if norm > 0 else z_new)
     return np.array(rows)
+
+
+def gamma(aggregator: str, near: list[tuple[float, Vectors]], width: int) -> Vectors:
+    """The pooling function of Algorithm 1."""
+    if not near:
+        return np.zeros(width)
+    if aggregator == "max":
+        largest: Vectors = np.array([vector for _, vector in near]).max(axis=0)
+        return largest
+    if aggregator == "mean":
+        return sum((vector for _, vector in near), np.zeros(width)) / len(near)
+    return sum((alpha * vector for alpha, vector in near), np.zeros(width))
 
 
 def edges_of(neighbors: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +62,7 @@ def edges_of(neighbors: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     num_slots=st.integers(1, 5),
     widths=st.tuples(*[st.integers(1, 6)] * 3),
     padding=st.floats(0, 1),
+    aggregator=st.sampled_from(["importance", "mean", "max"]),
     seed=st.integers(0, 10_000),
 )
 def test_both_paths_equal_algorithm_1(
@@ -56,11 +71,12 @@ def test_both_paths_equal_algorithm_1(
     num_slots: int,
     widths: tuple[int, int, int],
     padding: float,
+    aggregator: Aggregator,
     seed: int,
 ) -> None:
     num_target = max(1, round(share * num_source))
     torch.manual_seed(seed)
-    conv = PinSageConv(*widths)
+    conv = PinSageConv(*widths, aggregator)
     source = torch.randn(num_source, widths[0])
     target = source[:num_target]
     neighbors = torch.randint(0, num_source, (num_target, num_slots))
@@ -122,9 +138,20 @@ def test_padding_reads_nothing_from_the_node_it_stands_on() -> None:
     torch.testing.assert_close(pool(projected, neighbors, weights), expected)
 
 
-def test_both_paths_have_the_same_gradients() -> None:
+@pytest.mark.parametrize("aggregator", ["importance", "mean", "max"])
+def test_the_gradient_is_that_of_the_formula(aggregator: Aggregator) -> None:
+    torch.manual_seed(2)
+    conv = PinSageConv(2, 3, 4, aggregator).double()
+    neighbors = torch.tensor([[1, 2], [2, -1], [-1, -1]])
+    weights = torch.tensor([[0.7, 0.3], [1.0, 0.0], [0.0, 0.0]]).double()
+    z = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: conv.forward_table(x, x, neighbors, weights), z)
+
+
+@pytest.mark.parametrize("aggregator", ["importance", "mean", "max"])
+def test_both_paths_have_the_same_gradients(aggregator: Aggregator) -> None:
     torch.manual_seed(0)
-    conv = PinSageConv(3, 4, 5)
+    conv = PinSageConv(3, 4, 5, aggregator)
     neighbors, weights = torch.tensor([[1, 2], [2, -1]]), torch.tensor([[0.7, 0.3], [1.0, 0.0]])
     edge_index, edge_weight = edges_of(neighbors, weights)
     gradients = []

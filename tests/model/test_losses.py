@@ -1,6 +1,10 @@
-"""The max-margin loss, against two loops and by hand."""
+"""The losses, against loops over floats in double precision, and by hand."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,48 +12,134 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pinsage.model.losses import max_margin_loss
+from pinsage.model.losses import Scores, cross_entropy_loss, max_margin_loss, softmax_loss
+
+Loss = Callable[..., Tensor]
+CASES: list[tuple[Loss, dict[str, float]]] = [
+    (max_margin_loss, {"margin": 0.3}),
+    (cross_entropy_loss, {"temperature": 0.5}),
+    (softmax_loss, {"temperature": 0.5}),
+]
 
 
-def two_loops(q: Tensor, i: Tensor, n: Tensor, allowed: Tensor, margin: float) -> float:
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def of_pair(loss: Loss, i: float, negatives: list[float], hard: list[float], logs: list[float],
+            margin: float = 0, temperature: float = 1) -> float:  # fmt: skip
+    if loss is max_margin_loss:
+        return sum(mean([max(0.0, n - i + margin) for n in group]) for group in (negatives, hard))
+    if loss is cross_entropy_loss:
+        no = [mean([-math.log(1 - sigmoid(n / temperature)) for n in g]) for g in (negatives, hard)]
+        return -math.log(sigmoid(i / temperature)) + sum(no)
+    drawn = zip(negatives, logs, strict=True)
+    counted = sum(math.exp(n / temperature) / math.exp(log) for n, log in drawn)
+    counted += sum(math.exp(n / temperature) for n in hard)
+    return -math.log(math.exp(i / temperature) / (math.exp(i / temperature) + counted))
+
+
+def by_loops(loss: Loss, s: Scores, settings: dict[str, float]) -> float:
     total = 0.0
-    for p in range(len(q)):
-        hinges = [
-            max(0.0, float(q[p] @ n[m]) - float(q[p] @ i[p]) + margin)
-            for m in range(len(n))
-            if allowed[p, m]
+    for p in range(len(s.positive_P)):
+        at = [m for m in range(s.negative_PM.shape[1]) if s.allowed_PM[p, m]]
+        hard = [
+            float(s.hard_Ph[p, k]) for k in range(s.hard_Ph.shape[1]) if s.hard_allowed_Ph[p, k]
         ]
-        total += sum(hinges) / len(hinges) if hinges else 0.0
-    return total / len(q)
+        negatives = [float(s.negative_PM[p, m]) for m in at]
+        logs = [float(s.log_chance_M[m]) for m in at]
+        value = of_pair(loss, float(s.positive_P[p]), negatives, hard, logs, **settings)
+        total += value * float(s.weight_P[p])
+    return total / len(s.positive_P)
 
 
-@settings(max_examples=40, deadline=None)
+def random_scores(num_pairs: int, shared: int, hard: int, share: float, seed: int) -> Scores:
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=rng, dtype=torch.float64)
+
+    return Scores(
+        positive_P=draw(num_pairs),
+        negative_PM=draw(num_pairs, shared),
+        allowed_PM=torch.rand(num_pairs, shared, generator=rng) < share,
+        hard_Ph=draw(num_pairs, hard),
+        hard_allowed_Ph=torch.rand(num_pairs, hard, generator=rng) < share,
+        weight_P=draw(num_pairs).abs(),
+        log_chance_M=-draw(shared).abs(),
+    )
+
+
+@settings(max_examples=60, deadline=None)
 @given(
+    case=st.sampled_from(CASES),
     num_pairs=st.integers(1, 6),
-    num_negatives=st.integers(1, 6),
+    shared=st.integers(0, 6),
+    hard=st.integers(0, 3),
     share=st.floats(0, 1),
-    margin=st.floats(0.01, 2),
     seed=st.integers(0, 10_000),
 )
-def test_it_equals_two_loops(
-    num_pairs: int, num_negatives: int, share: float, margin: float, seed: int
+def test_it_equals_loops(
+    case: tuple[Loss, dict[str, float]],
+    num_pairs: int,
+    shared: int,
+    hard: int,
+    share: float,
+    seed: int,
 ) -> None:
-    rng = torch.Generator().manual_seed(seed)
-    q, i = torch.randn(2, num_pairs, 3, generator=rng)
-    n = torch.randn(num_negatives, 3, generator=rng)
-    allowed = torch.rand(num_pairs, num_negatives, generator=rng) < share
-    loss = max_margin_loss(q, i, n, allowed, margin=margin)
-    assert loss.item() == pytest.approx(two_loops(q, i, n, allowed, margin), abs=1e-5)
+    loss, given_settings = case
+    scores = random_scores(num_pairs, shared, hard, share, seed)
+    expected = by_loops(loss, scores, given_settings)
+    assert loss(scores, **given_settings).item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-ONE = torch.tensor([[1.0, 0.0]])
-NEGATIVES = torch.tensor([[0.5, 9.0], [0.1, 9.0], [0.75, 0.0]])
+@pytest.mark.parametrize(("loss", "settings"), CASES)
+def test_the_gradient_is_that_of_the_formula(loss: Loss, settings: dict[str, float]) -> None:
+    scores = random_scores(4, 5, 2, 0.7, seed=4)
+    parts = [scores.positive_P, scores.negative_PM, scores.hard_Ph]
+
+    def value(positive: Tensor, negative: Tensor, hard: Tensor) -> Tensor:
+        changed = replace(scores, positive_P=positive, negative_PM=negative, hard_Ph=hard)
+        return loss(changed, **settings)
+
+    assert torch.autograd.gradcheck(value, [part.requires_grad_() for part in parts], atol=1e-7)
+
+
+@pytest.mark.parametrize(("loss", "settings"), CASES)
+def test_no_gradient_reaches_a_negative_that_nobody_may_use(
+    loss: Loss, settings: dict[str, float]
+) -> None:
+    scores = random_scores(3, 4, 1, 1.0, seed=1)
+    scores.allowed_PM[:, 2] = False
+    negative = scores.negative_PM.requires_grad_()
+    loss(scores, **settings).backward()
+    assert negative.grad is not None
+    assert negative.grad[:, 2].tolist() == [0.0, 0.0, 0.0]
+    assert (negative.grad[:, [0, 1, 3]] >= 0).all()
+
+
+def one_pair(allowed: list[bool]) -> Scores:
+    """z_q · z_i = 0.6 against negatives of 0.5, 0.1 and 0.75."""
+    nothing = torch.empty(1, 0)
+    return Scores(
+        positive_P=torch.tensor([0.6]),
+        negative_PM=torch.tensor([[0.5, 0.1, 0.75]]),
+        allowed_PM=torch.tensor([allowed]),
+        hard_Ph=nothing,
+        hard_allowed_Ph=nothing.bool(),
+        weight_P=torch.ones(1),
+        log_chance_M=torch.zeros(3),
+    )
 
 
 @pytest.mark.parametrize(
     ("allowed", "expected"),
     [
-        # z_q · z_i = 0.6, margin 0.2: hinges 0.5 - 0.4, max(0, 0.1 - 0.4), 0.75 - 0.4
+        # margin 0.2: hinges 0.5 - 0.4, max(0, 0.1 - 0.4), 0.75 - 0.4
         ([True, True, True], (0.1 + 0.0 + 0.35) / 3),
         ([True, True, False], (0.1 + 0.0) / 2),
         ([False, False, True], 0.35),
@@ -59,41 +149,21 @@ NEGATIVES = torch.tensor([[0.5, 9.0], [0.1, 9.0], [0.75, 0.0]])
 def test_masked_negatives_count_neither_above_nor_below_the_line(
     allowed: list[bool], expected: float
 ) -> None:
-    positive = torch.tensor([[0.6, 7.0]])
-    loss = max_margin_loss(ONE, positive, NEGATIVES, torch.tensor([allowed]), margin=0.2)
-    assert loss.item() == pytest.approx(expected)
-
-
-def test_a_pair_without_negatives_adds_nothing_but_is_counted() -> None:
-    queries, positives = ONE.expand(2, 2), torch.tensor([[0.6, 0.0], [0.6, 0.0]])
-    allowed = torch.tensor([[True, True, True], [False, False, False]])
-    loss = max_margin_loss(queries, positives, NEGATIVES, allowed, margin=0.2)
-    assert loss.item() == pytest.approx((0.45 / 3 + 0) / 2)
+    assert max_margin_loss(one_pair(allowed), margin=0.2).item() == pytest.approx(expected)
 
 
 def test_a_positive_above_all_negatives_by_the_margin_costs_nothing() -> None:
-    loss = max_margin_loss(ONE, 2 * ONE, NEGATIVES, torch.ones(1, 3, dtype=torch.bool), margin=1.25)
-    assert loss.item() == 0.0
+    scores = replace(one_pair([True] * 3), positive_P=torch.tensor([2.0]))
+    assert max_margin_loss(scores, margin=1.25).item() == 0.0
 
 
-def test_the_gradient_is_that_of_the_formula() -> None:
-    rng = torch.Generator().manual_seed(4)
-    q, i = (
-        torch.randn(4, 3, generator=rng, dtype=torch.float64, requires_grad=True) for _ in range(2)
-    )
-    n = torch.randn(5, 3, generator=rng, dtype=torch.float64, requires_grad=True)
-    allowed = torch.rand(4, 5, generator=rng) < 0.7
-
-    def loss(query: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        return max_margin_loss(query, positive, negative, allowed, margin=0.5)
-
-    assert torch.autograd.gradcheck(loss, (q, i, n), atol=1e-7)
+def test_without_negatives_a_softmax_is_certain() -> None:
+    assert softmax_loss(one_pair([False] * 3), temperature=0.1).item() == 0.0
 
 
-def test_no_gradient_reaches_a_negative_that_nobody_may_use() -> None:
-    negatives = NEGATIVES.clone().requires_grad_()
-    allowed = torch.tensor([[True, True, False]])
-    max_margin_loss(ONE, 0.5 * ONE, negatives, allowed, margin=1.0).backward()
-    assert negatives.grad is not None
-    assert negatives.grad[2].tolist() == [0.0, 0.0]
-    assert negatives.grad[0, 0].item() == pytest.approx(0.5)
+def test_dividing_by_the_chance_estimates_the_sum_over_the_catalog() -> None:
+    # Every subset of 2 of 4 items is as likely, each item's chance is 1/2: on average the sum over
+    # the drawn, each divided by its chance, is that over all four.
+    every = torch.tensor([0.3, -0.2, 0.9, 0.1]).double()
+    sums = [(every[[a, b]] - math.log(0.5)).exp().sum() for a in range(4) for b in range(a + 1, 4)]
+    assert torch.stack(sums).mean().item() == pytest.approx(every.exp().sum().item())

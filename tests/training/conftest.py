@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pinsage.config import ModelConfig, NeighbourhoodConfig
+from pinsage.config import ModelConfig, NegativesConfig, NeighbourhoodConfig
 from pinsage.data.pairs import Pairs
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import build_neighbourhoods
 from pinsage.model.features import FeatureSpec
 from pinsage.model.pinsage import PinSage
 from pinsage.training.loader import PairLoader
+from pinsage.training.negatives import SharedNegatives
+from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import NeighbourhoodSampler
 
 NUM_ITEMS, NUM_QUARTERS, NUM_USERS, VISITS = 50, 4, 40, 9
@@ -41,7 +43,7 @@ class Visits:
 
 @pytest.fixture(scope="session")
 def town() -> SimpleNamespace:
-    """`table`, `degree`, `spec`, `features`, training `pairs` and later `valid` ones."""
+    """`graph`, `table`, `degree`, `spec`, `features`, `pairs`, weighted `training`, `valid`."""
     rng = np.random.default_rng(3)
     quarter = rng.integers(0, NUM_QUARTERS, (NUM_USERS, 1))
     inside = rng.integers(0, QUARTER, (NUM_USERS, VISITS))
@@ -56,12 +58,15 @@ def town() -> SimpleNamespace:
     spec = FeatureSpec.fit(
         items, graph.item_degree, {"colour": "categorical"}, separator="|", text_buckets=8
     )
+    pairs = visits.pairs(0, 6)
     return SimpleNamespace(
+        graph=graph,
         table=build_neighbourhoods(graph, walks, 7),
         degree=graph.item_degree,
         spec=spec,
         features=spec.transform(items, graph.item_degree),
-        pairs=visits.pairs(0, 6),
+        pairs=pairs,
+        training=TrainingPairs(pairs, np.ones(len(pairs), dtype=np.float32)),
         valid=visits.pairs(5, VISITS),
     )
 
@@ -71,9 +76,9 @@ def make_sampler(town: SimpleNamespace) -> Callable[..., NeighbourhoodSampler]:
     """`make_sampler(**changes)`: two hops over the town, 10 negatives among visited items."""
 
     def make(**changes: Any) -> NeighbourhoodSampler:
-        candidates = np.flatnonzero(town.degree > 0).astype(np.int32)
-        usual = {"hops": 2, "candidates": candidates, "num_negatives": 10, "seed": 1}
-        return NeighbourhoodSampler(town.table, **{**usual, **changes})
+        config = NegativesConfig(shared=10)
+        negatives = SharedNegatives.of(town.degree, town.pairs.positive_row, config, seed=1)
+        return NeighbourhoodSampler(town.table, **{"hops": 2, "negatives": negatives, **changes})
 
     return make
 
@@ -87,7 +92,7 @@ def make_loader(
     def make(**changes: Any) -> PairLoader:
         usual = {"batch_size": 32, "seed": 1}
         return PairLoader(
-            town.pairs, town.table, town.features, make_sampler(), **{**usual, **changes}
+            town.training, town.table, town.features, make_sampler(), **{**usual, **changes}
         )
 
     return make

@@ -17,6 +17,7 @@ from torch_geometric.sampler import EdgeSamplerInput, NodeSamplerInput, SamplerO
 
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.conv import PinSageConv
+from pinsage.training.negatives import HardNegatives, SharedNegatives
 from pinsage.training.sampler import NeighbourhoodSampler
 
 MakeSampler = Callable[..., NeighbourhoodSampler]
@@ -86,8 +87,8 @@ def test_nodes_are_gathered_hop_by_hop(
 ) -> None:
     table = random_table(num_items, size, padding, seed)
     seeds = [each % num_items for each in seeds]
-    candidates = np.arange(num_items, dtype=np.int32)
-    sampler = NeighbourhoodSampler(table, hops=hops, candidates=candidates, num_negatives=1, seed=0)
+    negatives = SharedNegatives(np.arange(1, dtype=np.int32), np.ones(1), size=1, seed=0)
+    sampler = NeighbourhoodSampler(table, hops=hops, negatives=negatives)
     for _ in range(2):  # the second time shows that the first left nothing behind
         out = sampler.sample_from_nodes(nodes_input(seeds))
         rows, within = breadth_first(table.neighbors, seeds, hops)
@@ -111,53 +112,26 @@ def test_local_indices_are_the_table_read_through_the_nodes(
 def test_a_batch_of_pairs_says_where_its_pairs_and_negatives_are(
     town: SimpleNamespace, make_sampler: MakeSampler
 ) -> None:
-    sampler = make_sampler()
+    hard = HardNegatives(np.full((50, 3), 20, dtype=np.int32), most=2, curriculum=False, seed=1)
+    hard.rows[4] = [-1, -1, -1]
+    sampler = make_sampler(hard=hard)
     query, positive = [3, 4, 3], [4, 3, 9]
     out = sampler.sample_from_edges(pairs_input(7, query, positive))
-    input_id, query_at, positive_at, negative_at, _ = out.metadata
+    input_id, query_at, positive_at, negative_at, hard_at, _ = out.metadata
+    drawn = sampler.negatives.draw(0, 7, np.array(positive, dtype=np.int32)).tolist()
     assert input_id.tolist() == [7, 8, 9]
     assert out.node[query_at].tolist() == query
     assert out.node[positive_at].tolist() == positive
-    assert out.node[negative_at].tolist() == sampler.negatives(7).tolist()
-    seeds = [*query, *positive, *sampler.negatives(7).tolist()]
-    assert max(*query_at, *positive_at, *negative_at) < len(set(seeds)) == out.num_sampled_nodes[0]
+    assert out.node[negative_at].tolist() == drawn
+    assert torch.where(hard_at >= 0, out.node[hard_at], -1).tolist() == [
+        [20, 20],
+        [-1, -1],
+        [20, 20],
+    ]
+    seeds = [*query, *positive, *drawn, 20]
+    targets = max(*query_at, *positive_at, *negative_at, *hard_at.flatten())
+    assert targets < len(set(seeds)) == out.num_sampled_nodes[0]
     assert_consistent(out, town.table)
-
-
-def test_negatives_are_distinct_candidates(make_sampler: MakeSampler) -> None:
-    candidates = np.array([2, 3, 5, 7, 11, 13], dtype=np.int32)
-    sampler = make_sampler(candidates=candidates, num_negatives=4)
-    for first in range(20):
-        drawn = sampler.negatives(first).tolist()
-        assert len(set(drawn)) == 4
-        assert set(drawn) <= set(candidates.tolist())
-
-
-def test_there_are_never_more_negatives_than_candidates(make_sampler: MakeSampler) -> None:
-    candidates = np.array([2, 3, 5], dtype=np.int32)
-    sampler = make_sampler(candidates=candidates, num_negatives=500)
-    assert sorted(sampler.negatives(0).tolist()) == [2, 3, 5]
-
-
-def test_every_candidate_is_drawn_equally_often(make_sampler: MakeSampler) -> None:
-    candidates = np.arange(10, 30, dtype=np.int32)
-    sampler = make_sampler(candidates=candidates, num_negatives=5)
-    drawn = np.bincount(np.concatenate([sampler.negatives(first) for first in range(2000)]))
-    # 2000 draws of 5 out of 20: each has mean 500 and variance 2000 · 1/4 · 3/4
-    assert np.abs(drawn[10:] - 500).max() < 5 * np.sqrt(2000 * 3 / 16)
-
-
-def test_negatives_are_a_function_of_seed_epoch_and_first_pair(make_sampler: MakeSampler) -> None:
-    def draw(seed: int, epoch: int, first: int) -> tuple[int, ...]:
-        sampler = make_sampler(seed=seed)
-        sampler.negatives(99)  # an earlier draw must not matter
-        sampler.epoch = epoch
-        return tuple(sampler.negatives(first).tolist())
-
-    settings = [(seed, epoch, first) for seed in (1, 2) for epoch in (0, 1) for first in (0, 32)]
-    draws = [draw(*setting) for setting in settings]
-    assert draws == [draw(*setting) for setting in settings]
-    assert len(set(draws)) == len(settings)
 
 
 @pytest.fixture
@@ -199,7 +173,8 @@ def test_pygs_own_link_loader_takes_it(
     batch = next(iter(loader))
     assert torch.equal(batch.n_id[batch.src_index], edges[0, :16])
     assert torch.equal(batch.n_id[batch.dst_pos_index], edges[1, :16])
-    assert batch.n_id[batch.dst_neg_index].tolist() == make_sampler().negatives(0).tolist()
+    drawn = make_sampler().negatives.draw(0, 0, town.pairs.positive_row[:16])
+    assert batch.n_id[batch.dst_neg_index].tolist() == drawn.tolist()
 
 
 def test_edges_are_counted_by_hop(town: SimpleNamespace, make_sampler: MakeSampler) -> None:

@@ -22,7 +22,8 @@ from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.inference.local import embed_trained
 from pinsage.model.io import load_model
 from pinsage.store import Artifact, Store, Workspace
-from pinsage.training.stage import pick_device, training_pairs, write_trained
+from pinsage.training.pairs import training_pairs
+from pinsage.training.stage import pick_device, write_trained
 
 MakeConfig = Callable[..., Config]
 
@@ -95,7 +96,7 @@ def interactions(path: Path, user: list[int], item: list[int], time: list[int]) 
 def test_a_training_period_without_pairs_is_refused(tiny_config: Config, tmp_path: Path) -> None:
     interactions(tmp_path / "train.parquet", [0, 0, 1], [4, 4, 5], [1, 2, 3])
     with pytest.raises(TrainingError, match=r"training period has no .*interactions\.user_column"):
-        training_pairs(tiny_config, tmp_path)
+        training_pairs(tmp_path / "train.parquet", tiny_config.pairs, tiny_config.seed)
 
 
 def test_a_validation_period_without_pairs_is_refused(

@@ -1,0 +1,38 @@
+"""From the embeddings of a minibatch to its loss: the score that retrieval ranks by, z · z."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from pinsage.config import TrainingConfig
+from pinsage.model.losses import Scores, cross_entropy_loss, max_margin_loss, softmax_loss
+from pinsage.training.loader import MiniBatch
+
+
+def loss_of(z: Tensor, batch: MiniBatch, config: TrainingConfig) -> Tensor:
+    """The configured loss of a batch whose targets have the embeddings `z`; a scalar."""
+    scores = scores_of(z, batch, log_q=config.log_q)
+    if config.loss == "max_margin":
+        return max_margin_loss(scores, margin=config.margin)
+    if config.loss == "cross_entropy":
+        return cross_entropy_loss(scores, temperature=config.temperature)
+    return softmax_loss(scores, temperature=config.temperature)
+
+
+def scores_of(z: Tensor, batch: MiniBatch, *, log_q: bool) -> Scores:
+    """Inner products of each query with its positive and its negatives."""
+    # Not z[rows]: with more than one thread its gradient is summed in an order left to chance.
+    query_PD, positive_PD, negative_MD = (
+        F.embedding(rows, z) for rows in (batch.query_P, batch.positive_P, batch.negative_M)
+    )
+    hard_PhD = F.embedding(batch.hard_Ph.clamp(min=0), z)
+    return Scores(
+        positive_P=(query_PD * positive_PD).sum(dim=1),
+        negative_PM=query_PD @ negative_MD.T,
+        allowed_PM=batch.allowed_PM,
+        hard_Ph=(query_PD.unsqueeze(1) * hard_PhD).sum(dim=2),
+        hard_allowed_Ph=batch.hard_Ph >= 0,
+        weight_P=batch.weight_P,
+        log_chance_M=batch.log_chance_M if log_q else batch.log_chance_M * 0,
+    )
