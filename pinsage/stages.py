@@ -11,6 +11,7 @@ The heavy modules are imported where a stage is built, so that finding one costs
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pinsage.config import Config
@@ -298,8 +299,11 @@ def report(
 
 
 def _training_settings(config: Config) -> dict[str, Any]:
+    from pinsage.model.text import choose_encoder
+
     # What changes only how fast or how safely the same weights are reached stays out of the key.
     training = config.training.model_dump(exclude={"workers", "checkpoint_steps"})
+    items = config.data.items
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {
         "model": config.model.model_dump(),
@@ -307,8 +311,10 @@ def _training_settings(config: Config) -> dict[str, Any]:
         "negatives": config.negatives.model_dump(),
         "walks": config.neighbourhoods.model_dump() if config.pairs.context_share < 1 else {},
         "training": training,
-        "features": config.data.items.features if config.data.items else {},
-        "separator": config.data.items.separator if config.data.items else "",
+        "features": items.features if items else {},
+        "separator": items.separator if items else "",
+        # With a digest of the weights; later stages find it in the trained model.
+        "text_encoder": asdict(choose_encoder(items)),
         "validation": ranking,
         "seed": config.seed,
     }

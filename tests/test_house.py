@@ -26,7 +26,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["
 HEAVY = {
     "data_contracts", "faiss", "great_expectations", "matplotlib", "mlflow", "numba", "numpy",
     "pandas", "pooch", "prefect", "pyarrow", "ray", "sqlalchemy", "torch", "torch_frame",
-    "torch_geometric",
+    "torch_geometric", "tokenizers",
 }  # fmt: skip
 
 

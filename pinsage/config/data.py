@@ -77,9 +77,14 @@ class ItemsConfig(Source):
     """Column with the address of an image: a file (relative to the catalog's folder), shown in the
     report, or a web address, shown as a link."""
     features: dict[str, FeatureKind] = Field(default_factory=dict)
-    """Feature columns, each with its kind."""
+    """Feature columns, each with its kind. docs/features.md says how each is encoded, and what
+    stands for a missing value."""
     separator: str = Field("|", min_length=1)
     """Separator between the values of a multicategorical column."""
+    text_encoder: Literal["hashed", "sentence", "auto"] = "hashed"
+    """How text columns are encoded. `hashed`: a bag of n-grams with learned vectors. `sentence`: a
+    vector by the sentence model all-MiniLM-L6-v2, which must be installed (docs/features.md).
+    `auto`: `sentence` where it is installed, so that results depend on the machine."""
 
 
 class DataConfig(Settings):

@@ -19,6 +19,7 @@ from pinsage.explain.parts import Ablation, Stripped
 from pinsage.graph.walks import EMPTY
 from pinsage.inference.layers import encode_block, head_block, map_block, reduce_block
 from pinsage.model.pinsage import PinSage
+from pinsage.model.text_vectors import TextVectors
 
 # Ranks need the whole catalog stripped: seconds up to here, and an answer must not take minutes.
 _RANKED_UP_TO = 50_000
@@ -35,9 +36,13 @@ def ablate(
     query: int,
     item: int,
     *,
+    texts: TextVectors | None = None,
     ranked_up_to: int = _RANKED_UP_TO,
 ) -> Ablation:
-    """The score of the two without neighbours, and as if both were new to the catalog."""
+    """The score of the two without neighbours, and as if both were new to the catalog.
+
+    `texts` is where vectors of texts come from, as `FeatureSpec.transform` takes it.
+    """
     everything = len(items) <= ranked_up_to
     rows = np.arange(len(items)) if everything else np.array([query, item])
     ends = (query, item) if everything else (0, 1)
@@ -48,8 +53,8 @@ def ablate(
         return Stripped(score, standings(scorer, *ends, len(rows)) if everything else None)
 
     return Ablation(
-        stripped(embed_alone(model, items, degree, rows)),
-        stripped(embed_alone(model, items, np.zeros_like(degree), rows, as_new=True)),
+        stripped(embed_alone(model, items, degree, rows, texts)),
+        stripped(embed_alone(model, items, np.zeros_like(degree), rows, texts, as_new=True)),
     )
 
 
@@ -59,6 +64,7 @@ def embed_alone(
     items: pd.DataFrame,
     degree: Degree,
     rows_S: npt.NDArray[np.int64],
+    texts: TextVectors | None = None,
     *,
     as_new: bool = False,
 ) -> Matrix:
@@ -67,7 +73,9 @@ def embed_alone(
     `as_new` hides their id vectors too, as it is with items that training never saw.
     """
     blocks = [rows_S[start : start + _BLOCK] for start in range(0, len(rows_S), _BLOCK)]
-    return np.concatenate([_embed_block(model, items, degree, rows, as_new) for rows in blocks])
+    return np.concatenate(
+        [_embed_block(model, items, degree, rows, texts, as_new) for rows in blocks]
+    )
 
 
 def _embed_block(
@@ -75,9 +83,10 @@ def _embed_block(
     items: pd.DataFrame,
     degree: Degree,
     rows_S: npt.NDArray[np.int64],
+    texts: TextVectors | None,
     as_new: bool,
 ) -> Matrix:
-    features = model.spec.transform(items.iloc[rows_S], degree[rows_S])
+    features = model.spec.transform(items.iloc[rows_S], degree[rows_S], texts)
     id_rows = np.full_like(rows_S, model.num_items) if as_new else rows_S
     h_SD = encode_block(model, features, torch.from_numpy(id_rows))
     nobody = torch.full((len(rows_S), 1), EMPTY)

@@ -21,6 +21,7 @@ from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.inference.local import read_items
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
+from pinsage.model.text_vectors import SentenceVectors, TextVectors
 from pinsage.retrieval.publish import JUDGED_BY
 from pinsage.retrieval.published import Published
 from pinsage.store import MANIFEST, Artifact, open_artifact, read_manifest
@@ -46,6 +47,7 @@ class Evidence:
         walks, seed: what `table` was made with
         model: what the embeddings were made by
         ingested: folder of the interactions and of the users' ids
+        texts: where the model's vectors of texts come from
     """
 
     vectors: npt.NDArray[np.float32]
@@ -56,6 +58,7 @@ class Evidence:
     seed: int
     model: PinSage
     ingested: Path
+    texts: TextVectors
 
 
 def load_evidence(root: Path, version: Published) -> Evidence:
@@ -74,6 +77,7 @@ def load_evidence(root: Path, version: Published) -> Evidence:
         seed=seed,
         model=load_model(version.path / "model"),
         ingested=ingested.path,
+        texts=SentenceVectors.below(root),
     )
 
 

@@ -26,6 +26,7 @@ from pinsage.inference.layers import encode_block, head_block, map_block, reduce
 from pinsage.model.conv import PinSageConv
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
+from pinsage.model.text_vectors import SentenceVectors
 
 Matrix = npt.NDArray[np.float32]
 
@@ -63,7 +64,8 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
     torch.set_num_threads(config.training.threads)
     model = load_model(trained / "model")
     degree = BipartiteGraph.open(graph).item_degree
-    features = model.spec.transform(read_items(catalog), degree)
+    texts = SentenceVectors.below(config.root)
+    features = model.spec.transform(read_items(catalog), degree, texts)
     with tempfile.TemporaryDirectory(dir=config.root) as folder:
         return embed_items(
             model, features, Neighbourhoods.open(table), block=config.embed.block,

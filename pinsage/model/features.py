@@ -21,6 +21,8 @@ from torch_frame.data.stats import StatType, compute_col_stats
 from pinsage.config import FeatureKind
 from pinsage.errors import TrainingError
 from pinsage.model.bags import hashed_text, known_values, vocabulary_of
+from pinsage.model.text import HASHED, TextEncoder
+from pinsage.model.text_vectors import TextVectors, vectors_of
 
 LOG_DEGREE = "log(1 + degree)"
 
@@ -28,7 +30,7 @@ _STYPE: dict[str, torch_frame.stype] = {
     "numerical": torch_frame.numerical,
     "categorical": torch_frame.categorical,
     "multicategorical": torch_frame.multicategorical,
-    "text": torch_frame.multicategorical,  # a bag of hashed n-grams
+    "text": torch_frame.multicategorical,  # a bag of hashed n-grams, or else an embedding
     "embedding": torch_frame.embedding,
     "timestamp": torch_frame.timestamp,
 }
@@ -40,7 +42,7 @@ class FeatureSpec:
 
     `stats` holds by column: for `categorical` and `multicategorical` the vocabulary, for
     `numerical` mean and std, for `timestamp` pytorch-frame's statistics, for `embedding` the
-    dimension.
+    dimension, for `text` the encoder.
     """
 
     columns: dict[str, FeatureKind]
@@ -57,28 +59,36 @@ class FeatureSpec:
         *,
         separator: str,
         text_buckets: int,
+        text_encoder: TextEncoder = HASHED,
     ) -> FeatureSpec:
         """Fit on a catalog of N items and their degrees [N].
 
-        Raises TrainingError where a column has no usable value.
+        `text_encoder` is that of all text columns. Raises TrainingError where a column has no
+        usable value.
         """
         columns: dict[str, FeatureKind] = {**kinds, LOG_DEGREE: "numerical"}
         frame = _with_degree(items, degree, columns)
         stats = {c: _fit_column(frame[c], c, kind, separator) for c, kind in columns.items()}
-        return cls(columns, separator, text_buckets, stats)
+        texts = {c: asdict(text_encoder) for c, kind in columns.items() if kind == "text"}
+        return cls(columns, separator, text_buckets, stats | texts)
 
     def transform(
-        self, items: pd.DataFrame, degree: np.ndarray[Any, np.dtype[np.int64]]
+        self,
+        items: pd.DataFrame,
+        degree: np.ndarray[Any, np.dtype[np.int64]],
+        texts: TextVectors | None = None,
     ) -> TensorFrame:
         """Encode N items as a TensorFrame of N rows; values never seen count as missing.
 
-        Raises TrainingError where a column is not there.
+        `texts` is where vectors of texts come from; without it, the installed sentence model.
+        Raises TrainingError where a column is not there, and for text columns with a sentence
+        model what `texts` raises.
         """
         frame = _with_degree(items, degree, self.columns)
         feats: dict[torch_frame.stype, list[Any]] = {}
         for column in self._ordered():
-            encoded = self._encode(frame[column], column)
-            feats.setdefault(_STYPE[self.columns[column]], []).append(encoded)
+            encoded = self._encode(frame[column], column, texts)
+            feats.setdefault(self._stype(column), []).append(encoded)
         merged = {stype: _merge(stype, parts) for stype, parts in feats.items()}
         return TensorFrame(merged, self.col_names_dict)
 
@@ -87,7 +97,7 @@ class FeatureSpec:
         """Column names by pytorch-frame type."""
         names: dict[torch_frame.stype, list[str]] = {}
         for column in self._ordered():
-            names.setdefault(_STYPE[self.columns[column]], []).append(column)
+            names.setdefault(self._stype(column), []).append(column)
         return names
 
     @property
@@ -101,16 +111,33 @@ class FeatureSpec:
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any]) -> FeatureSpec:
-        """Inverse of `to_dict`."""
-        return cls(**tree)
+        """Inverse of `to_dict`. Raises ValueError where a text column's encoder is unknown."""
+        spec = cls(**tree)
+        for column, kind in spec.columns.items():
+            if kind == "text":
+                spec.text_encoder(column)
+        return spec
+
+    def text_encoder(self, column: str) -> TextEncoder:
+        """What encodes a text column."""
+        return TextEncoder.of(self.stats[column])
 
     def _ordered(self) -> list[str]:
         return sorted(self.columns)
 
-    def _encode(self, cells: pd.Series, column: str) -> Any:
+    def _stype(self, column: str) -> torch_frame.stype:
+        kind = self.columns[column]
+        if kind == "text" and not self.text_encoder(column).is_hashed:
+            return torch_frame.embedding
+        return _STYPE[kind]
+
+    def _encode(self, cells: pd.Series, column: str, texts: TextVectors | None) -> Any:
         kind = self.columns[column]
         if kind == "text":
-            return hashed_text(cells, self.text_buckets)
+            encoder = self.text_encoder(column)
+            if encoder.is_hashed:
+                return hashed_text(cells, self.text_buckets)
+            return _embeddings(vectors_of(cells, encoder, texts))
         if kind == "multicategorical":
             return known_values(cells, self.stats[column]["vocabulary"], self.separator)
         if kind == "categorical":
@@ -120,17 +147,17 @@ class FeatureSpec:
             return torch.from_numpy(_as_number(cells).to_numpy(copy=True))
         if kind == "timestamp":
             return _calendar(_as_time(cells), self.stats[column]["YEAR_RANGE"][0])
-        return _vectors(cells, column, self.stats[column]["dim"])
+        return _embeddings(_vectors(cells, column, self.stats[column]["dim"]))
 
     def _stats_of(self, column: str) -> dict[StatType, Any]:
         kind, stats = self.columns[column], self.stats[column]
-        if kind == "text":
+        if kind == "text" and self.text_encoder(column).is_hashed:
             return {StatType.MULTI_COUNT: (range(self.text_buckets), [])}
         if kind == "multicategorical":
             return {StatType.MULTI_COUNT: (stats["vocabulary"], [])}
         if kind == "categorical":
             return {StatType.COUNT: (stats["vocabulary"], [])}
-        if kind == "embedding":
+        if kind in ("embedding", "text"):
             return {StatType.EMB_DIM: stats["dim"]}
         loaded = {StatType[name]: value for name, value in stats.items()}
         if kind == "timestamp":
@@ -228,7 +255,7 @@ def _dimension(cells: pd.Series, column: str) -> int:
     return int(shapes.pop()[0])
 
 
-def _vectors(cells: pd.Series, column: str, dim: int) -> MultiEmbeddingTensor:
+def _vectors(cells: pd.Series, column: str, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
     values = np.zeros((len(cells), dim), dtype=np.float32)  # a missing vector is all zeros
     for row, cell in enumerate(cells):
         if np.ndim(cell) == 0 and pd.isna(cell):
@@ -239,8 +266,13 @@ def _vectors(cells: pd.Series, column: str, dim: int) -> MultiEmbeddingTensor:
                 f"{np.shape(cell)}); mend the cell"
             )
         values[row] = cell
+    return values
+
+
+def _embeddings(values: np.ndarray[Any, np.dtype[np.float32]]) -> MultiEmbeddingTensor:
+    num_rows, dim = values.shape
     return MultiEmbeddingTensor(
-        num_rows=len(cells),
+        num_rows=num_rows,
         num_cols=1,
         values=torch.from_numpy(values),
         offset=torch.tensor([0, dim]),

@@ -19,6 +19,8 @@ from pinsage.inference.local import read_items
 from pinsage.model.features import FeatureSpec
 from pinsage.model.io import save_model
 from pinsage.model.pinsage import PinSage
+from pinsage.model.text import choose_encoder
+from pinsage.model.text_vectors import SentenceVectors
 from pinsage.store import Facts, Workspace
 from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.loader import PairLoader
@@ -90,13 +92,14 @@ def build_model(
         declared.features if declared else {},
         separator=declared.separator if declared else "|",
         text_buckets=config.model.text_buckets,
+        text_encoder=choose_encoder(declared),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = PinSage(config.model, spec, len(items))
     if config.model.id_embedding:
         model.encoder.known.copy_(torch.from_numpy(degree > 0))
-    return model, spec.transform(items, degree)
+    return model, spec.transform(items, degree, SentenceVectors.below(config.root))
 
 
 def build_loader(
