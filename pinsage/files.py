@@ -65,12 +65,22 @@ def discard(path: Path) -> None:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace a small file so that a reader sees the old or the new text, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write that takes the place of `path` at the end, unless the work fails.
+
+    Raises ArtifactError where the disk is full or the folder cannot be made.
+    """
     _make_folder(path.parent)
     _sweep(path.parent)
     temporary = path.parent / _staging_name()
     try:
         with _explaining_full_disk(path):
-            temporary.write_text(text)
+            yield temporary
             _fsync(temporary)
             os.replace(temporary, path)
     finally:
