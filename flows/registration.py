@@ -7,7 +7,7 @@ only moved to a version that is registered completely.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import mlflow
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType, Array
 from packaging.requirements import Requirement
 
-from pinsage.config import Config
+from pinsage.config import Config, FeatureKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +82,8 @@ def requirements() -> list[str]:
 
 
 def _log_model(name: str, published: Version, run_id: str) -> str:
+    from pinsage.model.io import load_spec
+    from pinsage.newcomers import content_kinds
     from pinsage.retrieval.published import open_version
 
     items = open_version(published.path).items
@@ -89,7 +92,9 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
             name="related-items",
             python_model=str(_CODE),
             artifacts={"version": str(published.path)},
-            signature=signature(items["item_id"]),
+            signature=signature(
+                items["item_id"], content_kinds(load_spec(published.path / "model"))
+            ),
             input_example=(items[["item_id"]].head(_EXAMPLES), {"k": 3}),
             pip_requirements=requirements(),
             metadata={"published": published.name},
@@ -100,22 +105,38 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
     return str(made.version)
 
 
-def signature(item_ids: pd.Series) -> ModelSignature:
-    """Item ids of the catalog's own type in; item, rank, neighbour, title and score out."""
+def signature(item_ids: pd.Series, kinds: Mapping[str, FeatureKind]) -> ModelSignature:
+    """Ids of the catalog's own type, or features of new items, in; neighbours or embeddings out.
+
+    Every column is optional: which are needed depends on the row, and the model checks it. The
+    output has rank to score where neighbours are asked for, and embedding where embeddings are.
+    """
     id_type = DataType.long if item_ids.dtype.kind == "i" else DataType.string
+    outputs: dict[str, DataType | Array] = {
+        "item_id": id_type,
+        "rank": DataType.long,
+        "neighbour_id": id_type,
+        "title": DataType.string,
+        "score": DataType.double,
+        "embedding": Array(DataType.double),
+    }
+    features = [ColSpec(_type_of(kind), name, required=False) for name, kind in kinds.items()]
     return ModelSignature(
-        inputs=Schema([ColSpec(id_type, "item_id")]),
-        outputs=Schema(
+        inputs=Schema([ColSpec(id_type, "item_id", required=False), *features]),
+        outputs=Schema([ColSpec(kind, name, required=False) for name, kind in outputs.items()]),
+        params=ParamSchema(
             [
-                ColSpec(id_type, "item_id"),
-                ColSpec(DataType.long, "rank"),
-                ColSpec(id_type, "neighbour_id"),
-                ColSpec(DataType.string, "title"),
-                ColSpec(DataType.double, "score"),
+                ParamSpec("k", DataType.long, 10),
+                ParamSpec("output", DataType.string, "neighbours"),
             ]
         ),
-        params=ParamSchema([ParamSpec("k", DataType.long, 10)]),
     )
+
+
+def _type_of(kind: FeatureKind) -> DataType | AnyType:
+    # MLflow refuses a whole number for a double, any number for a string and a list for either;
+    # a year, a code and a list of tags are good features all the same, and the model reads them.
+    return DataType.string if kind == "text" else AnyType()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

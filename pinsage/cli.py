@@ -20,28 +20,22 @@ from pinsage.console import (
     AsJson,
     Commands,
     ConfigFile,
+    Name,
     Overrides,
+    Root,
     add_commands,
     locate,
     locate_one,
     print_json,
     read_config,
 )
+from pinsage.embed_new import embed_new
 from pinsage.errors import ConfigError
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
 
 _DOWNLOADS = Path("var/data")
-
-Name = Annotated[
-    str | None,
-    typer.Option(help="Name of the data set; not needed where only one is published."),
-]
-Root = Annotated[
-    Path | None,
-    typer.Option(help="Folder that holds what was published.", show_default="var"),
-]
 
 
 def main() -> None:
@@ -63,6 +57,7 @@ def command_line() -> typer.Typer:
     add_commands(app)
     for command in (recommend, explain, published, rollback):
         app.command(rich_help_panel="Results")(command)
+    app.command("embed-new", rich_help_panel="Results")(embed_new)
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
     datasets.callback()(_no_options)  # a Typer app of one command would drop the command's name

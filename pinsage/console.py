@@ -54,6 +54,14 @@ Overrides = Annotated[
         help="Change one value of the configuration; may be repeated.",
     ),
 ]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Name of the data set; not needed where only one is published."),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder that holds what was published.", show_default="var"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -97,7 +105,12 @@ def add_commands(app: typer.Typer) -> None:
         try:
             app.add_typer(entry.load())
         except ImportError as error:
-            typer.echo(f"warning: the commands of {entry.value} are left out: {error}", err=True)
+            warn(f"the commands of {entry.value} are left out: {error}")
+
+
+def warn(note: str) -> None:
+    """Print a warning on stderr, beside the answer."""
+    typer.echo(f"warning: {note}", err=True)
 
 
 def print_json(document: Any) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TwoStepPaths,
         Visits,
     )
+    from pinsage.newcomers import Embedded
     from pinsage.retrieval.published import Neighbour, Published
     from pinsage.retrieval.versions import VersionInfo
 
@@ -36,15 +37,30 @@ Section: TypeAlias = tuple[Text, Table]  # a heading, and what stands below it
 
 def show_related(name: str, version: Published, row: int, related: list[Neighbour]) -> None:
     """Print the items related to the one in a row."""
-    title = plain(f"Related to {version.items['title'].iloc[row]} ({name}, {version.version})")
-    table = Table(title=title, title_justify="left")
+    title = f"Related to {version.items['title'].iloc[row]} ({name}, {version.version})"
+    Console().print(_neighbours(title, related))
+
+
+def show_new_items(
+    name: str, version: str, embedded: Embedded, related: list[list[Neighbour]]
+) -> None:
+    """Print the items related to each new one, and what its embedding rests on."""
+    rows = zip(embedded.items["title"], embedded.num_users, related, strict=True)
+    for title, users, neighbours in rows:
+        basis = f"content and {users:,} user{'s' * (users != 1)}" if users else "content"
+        heading = f"Related to {title}, by {basis} ({name}, {version})"
+        Console().print(_neighbours(heading, neighbours))
+
+
+def _neighbours(title: str, related: list[Neighbour]) -> Table:
+    table = Table(title=plain(title), title_justify="left")
     table.add_column("", justify="right")
     table.add_column("item")
     table.add_column("title", overflow="fold")
     table.add_column("score", justify="right")
     for each in related:
         table.add_row(str(each.rank), plain(each.item_id), plain(each.title), f"{each.score:.3f}")
-    Console().print(table)
+    return table
 
 
 def show_versions(versions: dict[str, list[VersionInfo]]) -> None:

@@ -65,12 +65,22 @@ def discard(path: Path) -> None:
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a small file so that a reader sees the old or the new content, never a part."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write that takes the place of `path` at the end, unless the work fails.
+
+    Raises ArtifactError where the disk is full or the folder cannot be made.
+    """
     _make_folder(path.parent)
     _sweep(path.parent)
     temporary = path.parent / _staging_name()
     try:
         with _explaining_full_disk(path):
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            yield temporary
             _fsync(temporary)
             os.replace(temporary, path)
     finally:

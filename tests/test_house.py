@@ -138,7 +138,9 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
     assert modules_loaded_by("import pinsage") & HEAVY == set()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["recommend", "--help"], ["config"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["recommend", "--help"], ["embed-new", "--help"], ["config"]]
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     loaded = modules_loaded_by(
         f"import sys; sys.argv = ['pinsage', *{arguments!r}]\nfrom pinsage.cli import main\nmain()"
@@ -175,10 +177,11 @@ def test_the_options_of_the_command_line_are_these() -> None:
     where = ["--config", "-c", "--set", "--name", "--root"]
     options = options_of(typer.main.get_command(command_line()), "")
     core = {name: options[name] for name in ("config", "data fetch", "explain", "published")}
-    core |= {name: options[name] for name in ("recommend", "rollback")}
+    core |= {name: options[name] for name in ("embed-new", "recommend", "rollback")}
     assert core == {
         "config": ["config_file", "--set", "--json"],
         "data fetch": ["name", "--to", "--mirror", "--json"],
+        "embed-new": ["file", "--count", "-k", "--out", "--version", *where, "--json"],
         "explain": ["query", "item", "--count", "-k", "--contexts", *where, "--json"],
         "published": [*where, "--json"],
         "recommend": ["item", "--count", "-k", *where, "--json"],

@@ -43,7 +43,7 @@ class CsvTable:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns of every file as strings. Raises SourceError."""
         for file in self.files:
-            header = self._header(file)
+            header = self.header(file)
             require_columns(str(file), columns, header)
             try:
                 yield from self._stream(file, columns, header)
@@ -78,7 +78,8 @@ class CsvTable:
         if last is not None and "\n" in last and not _closes_its_quote(file):
             raise pa.ArrowInvalid("a quote is opened and never closed")
 
-    def _header(self, file: Path) -> list[str]:
+    def header(self, file: Path) -> list[str]:
+        """The names of the columns of one of the files. Raises SourceError."""
         try:
             with _text(file) as stream:
                 rows = csv.reader(stream, delimiter=self.delimiter)

@@ -40,7 +40,7 @@ def require_columns(where: str, wanted: Sequence[str], found: Sequence[str]) -> 
         if name not in found:
             raise SourceError(
                 f"{where}: has no column {name!r}{did_you_mean(name, found)} "
-                f"(it has {_listing(found)}); name the right column in the configuration"
+                f"(it has {listing(found)}); name the right column in the configuration"
             )
         if list(found).count(name) > 1:
             raise SourceError(
@@ -56,6 +56,7 @@ def did_you_mean(name: str, found: Sequence[str]) -> str:
     return f"; did you mean {by_folded[close[0]]!r}?" if close else ""
 
 
-def _listing(names: Sequence[str], most: int = 30) -> str:
+def listing(names: Sequence[str], most: int = 30) -> str:
+    """The names for a message, quoted; beyond `most` they are counted."""
     shown = ", ".join(repr(name) for name in names[:most])
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -16,8 +16,7 @@ import torch
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.explain.links import standings
 from pinsage.explain.parts import Ablation, Stripped
-from pinsage.graph.walks import EMPTY
-from pinsage.inference.layers import encode_block, head_block, map_block, reduce_block
+from pinsage.inference.layers import alone_block
 from pinsage.model.pinsage import PinSage
 from pinsage.model.text_vectors import TextVectors
 
@@ -58,7 +57,6 @@ def ablate(
     )
 
 
-@torch.inference_mode()
 def embed_alone(
     model: PinSage,
     items: pd.DataFrame,
@@ -88,10 +86,5 @@ def _embed_block(
 ) -> Matrix:
     features = model.spec.transform(items.iloc[rows_S], degree[rows_S], texts)
     id_rows = np.full_like(rows_S, model.num_items) if as_new else rows_S
-    h_SD = encode_block(model, features, torch.from_numpy(id_rows))
-    nobody = torch.full((len(rows_S), 1), EMPTY)
-    for conv in model.layers:
-        weightless = torch.zeros(len(rows_S), 1)
-        h_SD = reduce_block(conv, h_SD, map_block(conv, h_SD), nobody, weightless)
-    vectors: Matrix = head_block(model, h_SD).numpy()
+    vectors: Matrix = alone_block(model, features, torch.from_numpy(id_rows)).numpy()
     return vectors

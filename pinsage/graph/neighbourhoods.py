@@ -6,6 +6,7 @@ no neighbour. Neighbours come in falling order of count; equal counts in order o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import numpy.typing as npt
 
 from pinsage.config import NeighbourhoodConfig
 from pinsage.errors import GraphError
-from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.walks import EMPTY, end_threshold, fill_table
+from pinsage.graph.bipartite import BipartiteGraph, Indices
+from pinsage.graph.walks import EMPTY, end_threshold, fill_newcomers, fill_table
 from pinsage.store import Facts
 
 
@@ -68,6 +69,34 @@ def build_neighbourhoods(
         settings.walks, settings.length, end_threshold(settings.restart), seed,
         graph.item_indptr, graph.item_indices, graph.context_indptr, graph.context_indices,
         neighbors, weights,
+    )  # fmt: skip
+    return Neighbourhoods(neighbors, weights)
+
+
+def newcomers_neighbourhoods(
+    graph: BipartiteGraph, contexts: Sequence[Indices], settings: NeighbourhoodConfig, seed: int
+) -> Neighbourhoods:
+    """Neighbourhoods of M items that the graph has not, [M, T], each with its first contexts.
+
+    Each is what `build_neighbourhoods` finds for it in the graph with this item alone added as the
+    last row: newcomers do not see each other, so none depends on which others are asked for.
+    `contexts` holds distinct context rows by item; an item without any has no neighbour.
+    Raises GraphError where a row is not in the graph.
+    """
+    sorted_rows = [np.unique(rows).astype(np.int32) for rows in contexts]
+    own = np.concatenate([np.empty(0, dtype=np.int32), *sorted_rows])
+    if len(own) and (own.min() < 0 or own.max() >= graph.num_contexts):
+        raise GraphError(
+            f"contexts of new items must lie in [0, {graph.num_contexts}) (got {own.min()} to "
+            f"{own.max()}); take them from the data that the graph was built of"
+        )
+    own_indptr = np.cumsum([0, *map(len, sorted_rows)], dtype=np.int64)
+    neighbors = np.full((len(contexts), settings.size), EMPTY, dtype=np.int32)
+    weights = np.zeros(neighbors.shape, dtype=np.float32)
+    fill_newcomers(
+        settings.walks, settings.length, end_threshold(settings.restart), seed,
+        graph.item_indptr, graph.item_indices, graph.context_indptr, graph.context_indices,
+        own_indptr, own, neighbors, weights,
     )  # fmt: skip
     return Neighbourhoods(neighbors, weights)
 

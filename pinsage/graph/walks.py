@@ -326,3 +326,72 @@ def rank_windows(
         graph.context_indptr, graph.context_indices, left_indptr, left_indices, first, last, rows,
     )  # fmt: skip
     return rows
+
+
+@numba.njit(inline="always")
+def _hop_with_newcomer(
+    item: Any,
+    draw: Any,
+    own: Any,
+    item_indptr: Any,
+    item_indices: Any,
+    context_indptr: Any,
+    context_indices: Any,
+) -> Any:
+    """`take_hop` in the graph with one item more, the last row, whose contexts are `own`.
+
+    No array is copied: the newcomer stands behind the others of each of its contexts.
+    """
+    newcomer = np.int64(len(item_indptr) - 1)
+    if item == newcomer:
+        context = own[_pick(draw >> _U64(32), np.int64(0), np.int64(len(own)))]
+    else:
+        start, stop = item_indptr[item], item_indptr[item + 1]
+        context = item_indices[_pick(draw >> _U64(32), start, stop)]
+    start, stop = context_indptr[context], context_indptr[context + 1]
+    place = np.searchsorted(own, context)
+    joined = np.int64(place < len(own) and own[min(place, len(own) - 1)] == context)
+    chosen = _pick(draw & _LOW, start, stop + joined)
+    return newcomer if chosen == stop else np.int64(context_indices[chosen])
+
+
+@numba.njit(parallel=True, cache=True)
+def fill_newcomers(
+    walks: Any,
+    length: Any,
+    threshold: Any,
+    seed: Any,
+    item_indptr: Any,
+    item_indices: Any,
+    context_indptr: Any,
+    context_indices: Any,
+    own_indptr: Any,
+    own_indices: Any,
+    neighbors: Any,
+    weights: Any,
+) -> None:
+    """`fill_table` for items that the graph has not, each as if it alone were added to it.
+
+    The contexts of newcomer m are `own_indices[own_indptr[m]:own_indptr[m + 1]]`, ascending.
+    """
+    start = np.int64(len(item_indptr) - 1)
+    slots = _num_slots(walks * length)
+    for position in numba.prange(len(own_indptr) - 1):
+        own = own_indices[own_indptr[position] : own_indptr[position + 1]]
+        keys = np.full(slots, EMPTY, dtype=np.int64)
+        counts = np.zeros(slots, dtype=np.int64)
+        used = np.empty(walks * length, dtype=np.int64)
+        num_used = 0
+        for walk in range(walks if len(own) else 0):
+            key = walk_key(seed, start, walk)
+            item = start
+            for hop in range(length):
+                item = _hop_with_newcomer(
+                    item, hop_draw(key, hop), own, item_indptr, item_indices, context_indptr,
+                    context_indices,
+                )  # fmt: skip
+                if item != start:
+                    num_used = _add_visit(item, keys, counts, used, num_used)
+                if ends(key, hop, threshold):
+                    break
+        _take_top(keys, counts, used[:num_used], neighbors[position], weights[position])

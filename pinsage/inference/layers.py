@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch_frame.data import TensorFrame
 
+from pinsage.graph.walks import EMPTY
 from pinsage.model.conv import PinSageConv
 from pinsage.model.pinsage import PinSage
 
@@ -41,3 +42,16 @@ def reduce_block(
 def head_block(model: PinSage, h_BD: Tensor) -> Tensor:
     """Final embeddings of a block, [B, output]."""
     return model.head(h_BD)
+
+
+@torch.inference_mode()
+def alone_block(model: PinSage, features: TensorFrame, rows_B: Tensor) -> Tensor:
+    """Final embeddings of a block as if no item of it had a neighbour, [B, output].
+
+    Exact: with an empty n_u Algorithm 1 looks at the item itself and at nothing else.
+    """
+    h_BD = encode_block(model, features, rows_B)
+    nobody_B1, weightless_B1 = torch.full((len(rows_B), 1), EMPTY), torch.zeros(len(rows_B), 1)
+    for conv in model.layers:
+        h_BD = reduce_block(conv, h_BD, map_block(conv, h_BD), nobody_B1, weightless_B1)
+    return head_block(model, h_BD)

@@ -34,11 +34,18 @@ def load_model(folder: Path) -> PinSage:
     try:
         architecture = json.loads(source.read_text())
         config, num_items = ModelConfig(**architecture["model"]), int(architecture["num_items"])
-        source = folder / FEATURES
-        spec = FeatureSpec.from_dict(json.loads(source.read_text()))
-        model = PinSage(config, spec, num_items)
+        model = PinSage(config, load_spec(folder), num_items)
         source = folder / WEIGHTS
         model.load_state_dict(load_file(source))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{source}: not a readable model ({error}); train again") from error
     return model.eval()
+
+
+def load_spec(folder: Path) -> FeatureSpec:
+    """The fitted features of a model, without its weights. Raises ArtifactError."""
+    source = folder / FEATURES
+    try:
+        return FeatureSpec.from_dict(json.loads(source.read_text()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{source}: not a readable model ({error}); train again") from error

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pinsage.errors import ArtifactError, UnknownItemError
 from pinsage.retrieval.index import FILE as INDEX_FILE
 from pinsage.retrieval.index import open_index
-from pinsage.retrieval.versions import current_version, shelf
+from pinsage.retrieval.versions import current_version, named_version, shelf
 from pinsage.store import Manifest, open_artifact
 
 EMBEDDINGS = "embeddings"
@@ -61,13 +61,14 @@ class Published:
         return open_index(self.path / INDEX_FILE)
 
     @cached_property
-    def _row_by_id(self) -> dict[Any, int]:
+    def row_by_id(self) -> dict[Any, int]:
+        """Row of each item, by an id of the catalog's own type."""
         return {item_id: row for row, item_id in enumerate(self.items["item_id"].tolist())}
 
     def row_of(self, item_id: Any) -> int:
         """Row of an id of the catalog's own type. Raises UnknownItemError."""
         try:
-            return self._row_by_id[item_id]
+            return self.row_by_id[item_id]
         except (KeyError, TypeError):
             raise UnknownItemError(
                 f"{item_id!r}: no such item in version {self.version} of {self.path.parent.name} "
@@ -136,7 +137,7 @@ def one_line(title: Any) -> str:
 def load_published(root: Path, name: str, version: str | None = None) -> Published:
     """Open the current version of a data set, or the one named. Raises ArtifactError."""
     if version is not None:
-        return open_version(shelf(root, name) / version)
+        return open_version(named_version(root, name, version))
     current = current_version(root, name)
     try:
         return open_version(shelf(root, name) / current)

@@ -114,15 +114,22 @@ def rollback(root: Path, name: str, version: str | None = None) -> str:
         there = [path.name for path in _folders(folder)]
         current = current_version(root, name)
         target = _before(there, current, folder) if version is None else version
-        if target not in there:
-            raise ArtifactError(f"{folder}: has no version {target}; it has {', '.join(there)}")
-        open_artifact(folder / target)
+        open_artifact(named_version(root, name, target))
         withdrawn = _withdrawn(folder) - {target}
         if target < current:  # versions are named by time: only going back withdraws
             withdrawn |= {current}
         write_atomic(folder / _WITHDRAWN, json.dumps(sorted(withdrawn)))
         write_atomic(folder / _CURRENT, target + "\n")
     return target
+
+
+def named_version(root: Path, name: str, version: str) -> Path:
+    """Folder of the version with this name. Raises ArtifactError where there is none."""
+    folder = shelf(root, name)
+    there = [path.name for path in _folders(folder)]
+    if version not in there:
+        raise ArtifactError(f"{folder}: has no version {version}; it has {', '.join(there)}")
+    return folder / version
 
 
 def champion(root: Path, name: str, embeddings: str) -> Path | None:

@@ -18,6 +18,7 @@ from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import (
     Neighbourhoods,
     build_neighbourhoods,
+    newcomers_neighbourhoods,
     write_neighbourhoods,
 )
 from pinsage.graph.walks import visit_counts
@@ -161,3 +162,42 @@ def test_arrays_of_different_shape_are_refused() -> None:
     weights = np.zeros((3, 4), dtype=np.float32)
     with pytest.raises(GraphError, match=r"got \(3, 2\) and \(3, 4\)\); rebuild"):
         Neighbourhoods(neighbors, weights)
+
+
+def grown_by(graph: BipartiteGraph, contexts: list[int]) -> BipartiteGraph:
+    """The graph with one item more, built from its edges."""
+    items = np.repeat(np.arange(graph.num_items, dtype=np.int32), graph.item_degree)
+    own = np.array(contexts, dtype=np.int32)
+    return BipartiteGraph.from_edges(
+        np.append(items, np.full_like(own, graph.num_items)),
+        np.append(graph.item_indices, own),
+        num_items=graph.num_items + 1,
+        num_contexts=graph.num_contexts,
+    )
+
+
+# With the hub's context; of an item alone in its context; of one context without an item.
+@pytest.mark.parametrize("contexts", [[3, 17, 40], [58], [59], [0], list(range(60))])
+def test_a_newcomers_row_is_that_of_the_graph_built_with_it(
+    town: BipartiteGraph, contexts: list[int]
+) -> None:
+    rows = np.array(contexts[::-1], dtype=np.int32)
+    found = newcomers_neighbourhoods(town, [rows], SETTINGS, SEED)
+    whole = build_neighbourhoods(grown_by(town, contexts), SETTINGS, SEED)
+    assert_same(found, Neighbourhoods(whole.neighbors[150:], whole.weights[150:]))
+
+
+def test_a_newcomers_row_does_not_depend_on_the_others(town: BipartiteGraph) -> None:
+    contexts = [np.array(rows, dtype=np.int32) for rows in ([1, 2], [], [2, 1, 2], [30])]
+    together = newcomers_neighbourhoods(town, contexts, SETTINGS, SEED)
+    for at, rows in enumerate(contexts):
+        alone = newcomers_neighbourhoods(town, [rows], SETTINGS, SEED)
+        assert together.neighbors[at].tolist() == alone.neighbors[0].tolist()
+    assert together.neighbors[1].tolist() == [-1] * 8
+    assert together.neighbors[0].tolist() == together.neighbors[2].tolist()
+
+
+def test_contexts_that_the_graph_has_not_are_refused(town: BipartiteGraph) -> None:
+    with pytest.raises(GraphError, match=r"in \[0, 60\) \(got 4 to 60\)"):
+        newcomers_neighbourhoods(town, [np.array([4, 60], dtype=np.int32)], SETTINGS, SEED)
+    assert newcomers_neighbourhoods(town, [], SETTINGS, SEED).neighbors.shape == (0, 8)
