@@ -96,6 +96,9 @@ class ModelConfig(Settings):
     """Dimension of the embeddings."""
     normalize: bool = True
     """Embeddings of unit length, in training and retrieval alike. The paper does not."""
+    query_map: bool = False
+    """A query looks for items by a learned linear map of its embedding: what follows an item need
+    not be what is like it. In training and retrieval alike. The paper does not."""
     feature_channels: int = Field(32, ge=1, le=1024)
     """Width of each encoded feature column."""
     text_buckets: int = Field(4096, ge=8, le=1 << 22)

@@ -23,6 +23,7 @@ from pinsage.config import Config
 from pinsage.data.pairs import Pairs, consecutive_pairs
 from pinsage.evaluation.baselines import Content, Evidence, content_vectors, require_packages
 from pinsage.evaluation.embeddings import EmbeddingScorer
+from pinsage.evaluation.exact import Vectors
 from pinsage.evaluation.metrics import headline_k
 from pinsage.evaluation.protocol import rank_all, summarise
 from pinsage.evaluation.ranking import Ranking
@@ -31,6 +32,7 @@ from pinsage.evaluation.slices import SUPPORT, Part, categories_of
 from pinsage.evaluation.table import slices_to_markdown, to_json, to_markdown, to_rows
 from pinsage.evaluation.tuning import Trial, build_baselines
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.model.query import read_query_map
 from pinsage.store import Facts
 
 MODEL = "PinSage"
@@ -70,7 +72,7 @@ def write_evaluation(
         seed=config.seed,
     )
     baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
-    scorers = [*baselines, EmbeddingScorer(MODEL, embeddings, device=_device(config))]
+    scorers = [*baselines, _scorer(embeddings, trained, config)]
     catalog = Catalog(
         degree=built.item_degree,
         num_contexts=built.num_contexts,
@@ -116,6 +118,11 @@ def _read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
         _log.warning("%s: %d of %d pairs have an item that was not known when the test began: "
                      "left out, for all methods", period, num_unknown, len(pairs))  # fmt: skip
     return pairs.take(np.flatnonzero(known)), num_unknown
+
+
+def _scorer(embeddings: Vectors, trained: Path, config: Config) -> EmbeddingScorer:
+    queries = read_query_map(trained / "model")(embeddings)
+    return EmbeddingScorer(MODEL, embeddings, queries, device=_device(config))
 
 
 def _device(config: Config) -> str:

@@ -18,6 +18,7 @@ from pinsage.config import ModelConfig
 from pinsage.model.conv import PinSageConv
 from pinsage.model.encoder import ItemEncoder
 from pinsage.model.features import FeatureSpec
+from pinsage.model.query import QueryMap
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class PinSage(nn.Module):
         )
         self.head_hidden = nn.Linear(width, width)  # G1, g
         self.head_output = nn.Linear(width, config.output, bias=False)  # G2
+        self.query_map: nn.Linear | None = None
+        if config.query_map:
+            self.query_map = nn.Linear(config.output, config.output, bias=False)  # M
+            nn.init.eye_(self.query_map.weight)  # begins as the paper's score
 
     @property
     def layers(self) -> list[PinSageConv]:
@@ -99,3 +104,17 @@ class PinSage(nn.Module):
         """G2 · ReLU(G1 h + g), of unit length where `config.normalize` asks for it."""
         z_BD: Tensor = self.head_output(F.relu(self.head_hidden(h_BD)))
         return F.normalize(z_BD, dim=1) if self.config.normalize else z_BD
+
+    def query(self, z_BD: Tensor) -> Tensor:
+        """What embeddings search with: themselves, or M z of their length rule."""
+        if self.query_map is None:
+            return z_BD
+        y_BD: Tensor = self.query_map(z_BD)
+        return F.normalize(y_BD, dim=1) if self.config.normalize else y_BD
+
+    def as_query_map(self) -> QueryMap:
+        """`query` as a function of NumPy arrays."""
+        if self.query_map is None:
+            return QueryMap()
+        matrix = self.query_map.weight.detach().cpu().numpy().copy()
+        return QueryMap(matrix, self.config.normalize)

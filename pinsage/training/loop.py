@@ -156,7 +156,7 @@ class Trainer:
             group["lr"] = rate
         generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + number)
         z = self.model(batch.nodes, generator)
-        loss = loss_of(z, batch, self._config)
+        loss = loss_of(self.model, z, batch, self._config)
         self._check("loss", loss.item())
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
