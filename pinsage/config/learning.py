@@ -148,3 +148,10 @@ class TrainingConfig(Settings):
     """CPU threads of the arithmetic: fixed, so that a machine's core count changes no bit."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints; one is written at each epoch's end as well."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """Checkpoints that stay while training goes on: the last ones, and the best epoch's besides."""
+
+
+CHANGES_NO_WEIGHT = frozenset({"workers", "checkpoint_steps", "checkpoints_kept"})
+"""Fields of `TrainingConfig` that change only how fast or how safely the same weights are
+reached: they stay out of an artifact's key, and a checkpoint is resumed with others."""

@@ -22,6 +22,7 @@ from torch_geometric.sampler import SamplerOutput
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
 from pinsage.training.negatives import PositiveSets, not_the_pair
+from pinsage.training.origin import array_digest
 from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import NeighbourhoodSampler
 
@@ -144,6 +145,15 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         self._sampler.epoch = self.order.epoch = epoch
         self.order.skip = step * self.batch_size
 
+    def digests(self) -> dict[str, str]:
+        """Digests of the data by name: the pairs with their weights, the neighbours, features."""
+        pairs = self.input_data.row.numpy(), self.input_data.col.numpy(), self._weight
+        return {
+            "pairs": array_digest(pairs),
+            "neighbourhoods": array_digest([self._table.neighbors, self._table.weights]),
+            "features": array_digest(_arrays_of(self._features)),
+        }
+
     def filter_fn(self, out: SamplerOutput) -> MiniBatch:
         """Join the sampled nodes with features, weights and the mask of allowed negatives."""
         input_id, query_P, positive_P, negative_M, hard_Ph, local_BT = out.metadata
@@ -170,6 +180,12 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
             log_chance_M=torch.from_numpy(self._log_chance[rows[2]]),
             weight_P=torch.from_numpy(self._weight[input_id.numpy()]),
         )  # fmt: skip
+
+
+def _arrays_of(features: TensorFrame) -> Iterator[np.ndarray[Any, Any]]:
+    for values in features.feat_dict.values():
+        ragged = () if isinstance(values, Tensor) else (values.values, values.offset)
+        yield from (part.numpy() for part in ragged or (values,))
 
 
 Local = np.ndarray[tuple[int, int], np.dtype[np.int64]]

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pinsage.config import TrainingConfig
+from pinsage.config import CHANGES_NO_WEIGHT, TrainingConfig
 from pinsage.errors import TrainingError
 from pinsage.model.pinsage import PinSage
+from pinsage.store import digest_of
 from pinsage.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -26,6 +27,7 @@ from pinsage.training.checkpoint import (
 )
 from pinsage.training.loader import MiniBatch, PairLoader
 from pinsage.training.objective import loss_of
+from pinsage.training.origin import Origin
 from pinsage.training.schedule import learning_rate
 
 Metrics = dict[str, float]
@@ -45,7 +47,10 @@ class EpochReport:
 
 @dataclass
 class Progress:
-    """Where training stands; together with the weights, all that a resume needs."""
+    """Where training stands; together with the weights, all that a resume needs.
+
+    `best_epoch` is a place in `history`, -1 before the first validation.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -62,6 +67,11 @@ class Progress:
         progress.history = [EpochReport(**report) for report in progress.history]  # type: ignore[arg-type]
         return progress
 
+    @property
+    def best(self) -> EpochReport | None:
+        """The best epoch's report; its `step` is that of the checkpoint with its weights."""
+        return self.history[self.best_epoch] if self.best_epoch >= 0 else None
+
 
 class Trainer:
     """Trains a model; afterwards the model holds the best epoch's weights.
@@ -74,6 +84,7 @@ class Trainer:
         config: see `TrainingConfig`
         seed: of the dropout
         checkpoints: where to save, and to resume from
+        origin: what the checkpoints are made with; by default what the other arguments tell of it
     """
 
     def __init__(
@@ -86,6 +97,7 @@ class Trainer:
         config: TrainingConfig,
         seed: int,
         checkpoints: Checkpoints,
+        origin: Origin | None = None,
     ) -> None:
         self.model = model
         self.progress = Progress()
@@ -97,7 +109,7 @@ class Trainer:
         self._checkpoints = checkpoints
         self._device = next(model.parameters()).device
         self._epoch_steps = len(loader)
-        self._best: dict[str, Tensor] = {}
+        self._origin = origin or origin_of(model, loader, config, seed)
         self._optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=config.learning_rate,
@@ -109,8 +121,8 @@ class Trainer:
         """Train from the last checkpoint, or from the start; returns a report an epoch.
 
         Epochs finished before a resume are reported to `on_epoch` again, so that a curve drawn
-        from the reports is whole. Raises TrainingError where the loss, its gradient
-        or the validation score is not finite.
+        from the reports is whole. Raises TrainingError where the loss, its gradient or the
+        validation score is not finite, and where the checkpoints are of another training.
         """
         self._resume()
         report = on_epoch or (lambda _: None)
@@ -119,7 +131,7 @@ class Trainer:
         while not self._is_finished():
             self._run_epoch()
             report(self.progress.history[-1])
-        self.model.load_state_dict(self._best)
+        self._take_best()
         return self.progress.history
 
     def _is_finished(self) -> bool:
@@ -180,7 +192,6 @@ class Trainer:
         self._check(f"validation {self._score}", metrics[self._score])
         if metrics[self._score] > progress.best_score:
             progress.best_score, progress.best_epoch = metrics[self._score], progress.epoch
-            self._best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         total = (progress.epoch + 1) * self._epoch_steps
         progress.history.append(
             EpochReport(
@@ -203,21 +214,37 @@ class Trainer:
         )
 
     def _save(self) -> None:
+        progress, best = self.progress, self.progress.best
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self._best.items()}
         tensors |= pack_optimizer(self._optimizer)
-        step = self.progress.epoch * self._epoch_steps + self.progress.step
-        self._checkpoints.save(step, Checkpoint(tensors, asdict(self.progress)))
+        kept = best.step if best else None
+        made = Checkpoint(tensors, asdict(progress), kept, self._origin.tree)
+        self._checkpoints.save(progress.epoch * self._epoch_steps + progress.step, made)
 
     def _resume(self) -> None:
         checkpoint = self._checkpoints.latest()
         if checkpoint is None:
             return
+        self._origin.require(checkpoint.origin, self._checkpoints.folder)
         self.progress = Progress.from_dict(checkpoint.state)
-        self.model.load_state_dict(_below("model.", checkpoint.tensors))
-        self._best = _below("best.", checkpoint.tensors)
+        self.model.load_state_dict(_weights(checkpoint))
         unpack_optimizer(self._optimizer, checkpoint.tensors)
 
+    def _take_best(self) -> None:
+        best = self.progress.history[self.progress.best_epoch]
+        self.model.load_state_dict(_weights(self._checkpoints.of_step(best.step)))
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+
+def origin_of(model: PinSage, loader: PairLoader, config: TrainingConfig, seed: int) -> Origin:
+    """What can be told of a training by its parts: sizes, settings, and the data's digests."""
+    settings = {
+        "training": config.model_dump(exclude=set(CHANGES_NO_WEIGHT)),
+        "model": model.config.model_dump(),
+        "seed": seed,
+    }
+    return Origin(settings, {**loader.digests(), "columns": digest_of(model.spec.to_dict())})
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    tensors, prefix = checkpoint.tensors, "model."
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

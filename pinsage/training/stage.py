@@ -26,6 +26,7 @@ from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.loader import PairLoader
 from pinsage.training.loop import EpochReport, Trainer
 from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
+from pinsage.training.origin import Origin
 from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.sampler import NeighbourhoodSampler
 from pinsage.training.validation import Validation
@@ -54,7 +55,8 @@ def write_trained(
         score=validation.score,
         config=config.training,
         seed=config.seed,
-        checkpoints=Checkpoints(work.scratch),
+        checkpoints=Checkpoints(work.scratch, keep=config.training.checkpoints_kept),
+        origin=Origin(work.settings, work.inputs),
     )
     history = trainer.fit(on_epoch)
     save_model(trainer.model.cpu(), work.path / "model")
