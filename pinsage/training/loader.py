@@ -40,6 +40,7 @@ class MiniBatch:
         hard_Ph: int64, likewise positions; -1 where a query has no more hard negatives
         log_chance_M: float32, how likely each negative was to be drawn
         weight_P: float32, of each pair in the loss
+        share: float32, of the step's pairs that are in this minibatch: 1 unless a team trains
     """
 
     nodes: Nodes
@@ -50,6 +51,7 @@ class MiniBatch:
     hard_Ph: Tensor
     log_chance_M: Tensor
     weight_P: Tensor
+    share: Tensor
 
     def to(self, device: torch.device) -> MiniBatch:
         """The same on another device."""
@@ -156,11 +158,14 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
 
     def filter_fn(self, out: SamplerOutput) -> MiniBatch:
         """Join the sampled nodes with features, weights and the mask of allowed negatives."""
-        input_id, query_P, positive_P, negative_M, hard_Ph, local_BT = out.metadata
+        input_id, queries, positives, negative_M, hard_Ph, local_BT = out.metadata
+        part = self._sampler.team.part(len(queries))
+        query_P, positive_P = queries[part], positives[part]
         within = np.cumsum(out.num_sampled_nodes)
         weights_BT = torch.from_numpy(self._table.weights[out.node[: len(local_BT)].numpy()])
         if self._hold_out_edges:
-            ends = (query_P.numpy(), positive_P.numpy())
+            here = (queries >= 0) & (positives >= 0)
+            ends = (queries[here].numpy(), positives[here].numpy())
             local, weights = hold_out(local_BT.numpy(), weights_BT.numpy(), *ends)
             local_BT, weights_BT = torch.from_numpy(local), torch.from_numpy(weights)
         nodes = Nodes(
@@ -178,7 +183,8 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         return MiniBatch(
             nodes, query_P, positive_P, negative_M, torch.from_numpy(allowed), hard_Ph,
             log_chance_M=torch.from_numpy(self._log_chance[rows[2]]),
-            weight_P=torch.from_numpy(self._weight[input_id.numpy()]),
+            weight_P=torch.from_numpy(self._weight[input_id[part].numpy()]),
+            share=torch.tensor(len(query_P) / len(queries)),
         )  # fmt: skip
 
 

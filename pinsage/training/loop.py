@@ -7,6 +7,7 @@ generator's state, and a resumed run takes the same steps as one that was never 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from time import monotonic
@@ -28,9 +29,11 @@ from pinsage.training.checkpoint import (
 from pinsage.training.loader import MiniBatch, PairLoader
 from pinsage.training.objective import loss_of
 from pinsage.training.origin import Origin
-from pinsage.training.schedule import learning_rate
+from pinsage.training.schedule import learning_rate, peak_rate
+from pinsage.training.team import Team
 
 Metrics = dict[str, float]
+_ALONE = Team()
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Progress:
 
 
 class Trainer:
-    """Trains a model; afterwards the model holds the best epoch's weights.
+    """Trains a model; afterwards the leader's model holds the best epoch's weights.
 
     Args:
         model: on the device to train on
@@ -85,6 +88,7 @@ class Trainer:
         seed: of the dropout
         checkpoints: where to save, and to resume from
         origin: what the checkpoints are made with; by default what the other arguments tell of it
+        team: whom it trains with; all but its leader measure, write and report nothing
     """
 
     def __init__(
@@ -98,8 +102,11 @@ class Trainer:
         seed: int,
         checkpoints: Checkpoints,
         origin: Origin | None = None,
+        team: Team = _ALONE,
     ) -> None:
         self.model = model
+        self._team = team
+        self._replica = team.replicate(model)
         self.progress = Progress()
         self._loader = loader
         self._validate = validate
@@ -125,13 +132,15 @@ class Trainer:
         validation score is not finite, and where the checkpoints are of another training.
         """
         self._resume()
+        self._team.require_same(self._steps_done(), self._device)
         report = on_epoch or (lambda _: None)
         for done in self.progress.history:
             report(done)
         while not self._is_finished():
             self._run_epoch()
             report(self.progress.history[-1])
-        self._take_best()
+        if self._team.leads:
+            self._take_best()
         return self.progress.history
 
     def _is_finished(self) -> bool:
@@ -148,7 +157,8 @@ class Trainer:
         self.model.train()
         bar = tqdm(
             self._loader, desc=f"epoch {progress.epoch + 1}", total=steps,
-            initial=progress.step, unit="step", leave=False, disable=None,
+            initial=progress.step, unit="step", leave=False,
+            disable=None if self._team.leads else True,
         )  # fmt: skip
         for batch in bar:
             progress.loss_sum += self._step(batch.to(self._device))
@@ -161,21 +171,20 @@ class Trainer:
         self._finish_epoch()
 
     def _step(self, batch: MiniBatch) -> float:
-        progress = self.progress
-        number = progress.epoch * self._epoch_steps + progress.step
+        number = self._steps_done()
         rate = self._rate(number)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + number)
-        z = self.model(batch.nodes, generator)
-        loss = loss_of(z, batch, self._config)
-        self._check("loss", loss.item())
+        z = self._replica(batch.nodes, self._seed * 1_000_003 + number)
+        part = loss_of(z, batch, self._config)
+        loss = self._team.total(part.detach()).item()
+        self._check("loss", loss)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (part * self._team.size).backward()  # replicas' gradients are averaged, and parts add up
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.clip)
         self._check("gradient's norm", norm.item())
         self._optimizer.step()
-        return loss.item()
+        return loss
 
     def _check(self, name: str, value: float) -> None:
         if not isfinite(value):
@@ -187,9 +196,7 @@ class Trainer:
 
     def _finish_epoch(self) -> None:
         progress = self.progress
-        self.model.eval()
-        metrics = self._validate(self.model)
-        self._check(f"validation {self._score}", metrics[self._score])
+        metrics = self._measure()
         if metrics[self._score] > progress.best_score:
             progress.best_score, progress.best_epoch = metrics[self._score], progress.epoch
         total = (progress.epoch + 1) * self._epoch_steps
@@ -207,19 +214,35 @@ class Trainer:
         progress.loss_sum, progress.seconds = 0.0, 0.0
         self._save()
 
+    def _measure(self) -> Metrics:
+        """The leader's metrics; the others know the score alone, which is all they go by."""
+        self.model.eval()
+        metrics = {self._score: 0.0}
+        if self._team.leads:
+            # A replica's parameters must stay where they are, and validation moves the model.
+            metrics = self._validate(self.model if self._team.size == 1 else deepcopy(self.model))
+        score = self._team.led(metrics[self._score], self._device)
+        self._check(f"validation {self._score}", score)
+        return {**metrics, self._score: score}
+
     def _rate(self, step: int) -> float:
         config = self._config
         return learning_rate(
-            step, peak=config.learning_rate, epoch_steps=self._epoch_steps, decay=config.decay
+            step, peak=peak_rate(config), epoch_steps=self._epoch_steps, decay=config.decay
         )
 
     def _save(self) -> None:
+        if not self._team.leads:
+            return
         progress, best = self.progress, self.progress.best
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= pack_optimizer(self._optimizer)
         kept = best.step if best else None
         made = Checkpoint(tensors, asdict(progress), kept, self._origin.tree)
-        self._checkpoints.save(progress.epoch * self._epoch_steps + progress.step, made)
+        self._checkpoints.save(self._steps_done(), made)
+
+    def _steps_done(self) -> int:
+        return self.progress.epoch * self._epoch_steps + self.progress.step
 
     def _resume(self) -> None:
         checkpoint = self._checkpoints.latest()
