@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import Config
+from pinsage.config import CHANGES_NO_WEIGHT, Config
 from pinsage.store import Artifact, Facts, Store, Workspace
 
 if TYPE_CHECKING:
@@ -301,8 +301,7 @@ def report(
 def _training_settings(config: Config) -> dict[str, Any]:
     from pinsage.model.text import choose_encoder
 
-    # What changes only how fast or how safely the same weights are reached stays out of the key.
-    training = config.training.model_dump(exclude={"workers", "checkpoint_steps"})
+    training = config.training.model_dump(exclude=set(CHANGES_NO_WEIGHT))
     items = config.data.items
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {

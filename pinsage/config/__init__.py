@@ -26,6 +26,7 @@ from pinsage.config.data import (
     TimestampUnit,
 )
 from pinsage.config.learning import (
+    CHANGES_NO_WEIGHT,
     ModelConfig,
     NegativesConfig,
     NeighbourhoodConfig,
@@ -44,6 +45,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",
     "ContractConfig",

@@ -135,6 +135,9 @@ class TrainingConfig(Settings):
     """Pairs an epoch, drawn anew for each; 0 takes all."""
     learning_rate: float = Field(2e-3, gt=0.0)
     """Peak learning rate of Adam, reached by warm-up in the first epoch."""
+    rate_batch: int = Field(0, ge=0)
+    """Batch size that `learning_rate` is for: with another `batch_size` the peak is in proportion
+    (the linear scaling rule); 0 takes the rate as it is."""
     decay: float = Field(0.9, gt=0.0, le=1.0)
     """Factor on the learning rate each epoch after the first."""
     weight_decay: float = Field(1e-5, ge=0.0)
@@ -149,5 +152,24 @@ class TrainingConfig(Settings):
     """`auto` takes a GPU if there is one."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the arithmetic: fixed, so that a machine's core count changes no bit."""
+    processes: int = Field(1, ge=1, le=4096)
+    """Processes that each train on an equal part of every step's pairs, with `threads` threads or
+    a GPU of their own; `batch_size` is that of all of them together."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints; one is written at each epoch's end as well."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """Checkpoints that stay while training goes on: the last ones, and the best epoch's besides."""
+
+    @model_validator(mode="after")
+    def _has_a_pair_for_each(self) -> TrainingConfig:
+        if self.processes > self.batch_size:
+            raise ValueError(
+                f"each of the processes needs a pair of every step: lower `processes`, or raise "
+                f"`batch_size` (got {self.processes:,} for {self.batch_size:,})"
+            )
+        return self
+
+
+CHANGES_NO_WEIGHT = frozenset({"workers", "checkpoint_steps", "checkpoints_kept"})
+"""Fields of `TrainingConfig` that change only how fast or how safely the same weights are
+reached: they stay out of an artifact's key, and a checkpoint is resumed with others."""

@@ -88,12 +88,12 @@ class PinSage(nn.Module):
         """The K convolutions, the first to run first."""
         return cast("list[PinSageConv]", list(self.convs))
 
-    def forward(self, nodes: Nodes, generator: torch.Generator | None = None) -> Tensor:
-        """Embed the targets of the last layer; a generator switches dropout on.
+    def forward(self, nodes: Nodes, dropout_key: int | None = None) -> Tensor:
+        """Embed the targets of the last layer; a key, one a step, switches dropout on.
 
         Returns float32 [num_targets[-1], output].
         """
-        h_SD = self.encoder(nodes.features, nodes.rows_S, generator)
+        h_SD = self.encoder(nodes.features, nodes.rows_S, dropout_key)
         for conv, count in zip(self.layers, nodes.num_targets, strict=True):
             h_SD = conv.forward_table(
                 h_SD, h_SD[:count], nodes.neighbors_BT[:count], nodes.weights_BT[:count]

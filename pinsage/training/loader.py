@@ -22,6 +22,7 @@ from torch_geometric.sampler import SamplerOutput
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
 from pinsage.training.negatives import PositiveSets, not_the_pair
+from pinsage.training.origin import array_digest
 from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import NeighbourhoodSampler
 
@@ -39,6 +40,7 @@ class MiniBatch:
         hard_Ph: int64, likewise positions; -1 where a query has no more hard negatives
         log_chance_M: float32, how likely each negative was to be drawn
         weight_P: float32, of each pair in the loss
+        share: float32, of the step's pairs that are in this minibatch: 1 unless a team trains
     """
 
     nodes: Nodes
@@ -49,6 +51,7 @@ class MiniBatch:
     hard_Ph: Tensor
     log_chance_M: Tensor
     weight_P: Tensor
+    share: Tensor
 
     def to(self, device: torch.device) -> MiniBatch:
         """The same on another device."""
@@ -144,13 +147,25 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         self._sampler.epoch = self.order.epoch = epoch
         self.order.skip = step * self.batch_size
 
+    def digests(self) -> dict[str, str]:
+        """Digests of the data by name: the pairs with their weights, the neighbours, features."""
+        pairs = self.input_data.row.numpy(), self.input_data.col.numpy(), self._weight
+        return {
+            "pairs": array_digest(pairs),
+            "neighbourhoods": array_digest([self._table.neighbors, self._table.weights]),
+            "features": array_digest(_arrays_of(self._features)),
+        }
+
     def filter_fn(self, out: SamplerOutput) -> MiniBatch:
         """Join the sampled nodes with features, weights and the mask of allowed negatives."""
-        input_id, query_P, positive_P, negative_M, hard_Ph, local_BT = out.metadata
+        input_id, queries, positives, negative_M, hard_Ph, local_BT = out.metadata
+        part = self._sampler.team.part(len(queries))
+        query_P, positive_P = queries[part], positives[part]
         within = np.cumsum(out.num_sampled_nodes)
         weights_BT = torch.from_numpy(self._table.weights[out.node[: len(local_BT)].numpy()])
         if self._hold_out_edges:
-            ends = (query_P.numpy(), positive_P.numpy())
+            here = (queries >= 0) & (positives >= 0)
+            ends = (queries[here].numpy(), positives[here].numpy())
             local, weights = hold_out(local_BT.numpy(), weights_BT.numpy(), *ends)
             local_BT, weights_BT = torch.from_numpy(local), torch.from_numpy(weights)
         nodes = Nodes(
@@ -168,8 +183,15 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         return MiniBatch(
             nodes, query_P, positive_P, negative_M, torch.from_numpy(allowed), hard_Ph,
             log_chance_M=torch.from_numpy(self._log_chance[rows[2]]),
-            weight_P=torch.from_numpy(self._weight[input_id.numpy()]),
+            weight_P=torch.from_numpy(self._weight[input_id[part].numpy()]),
+            share=torch.tensor(len(query_P) / len(queries)),
         )  # fmt: skip
+
+
+def _arrays_of(features: TensorFrame) -> Iterator[np.ndarray[Any, Any]]:
+    for values in features.feat_dict.values():
+        ragged = () if isinstance(values, Tensor) else (values.values, values.offset)
+        yield from (part.numpy() for part in ragged or (values,))
 
 
 Local = np.ndarray[tuple[int, int], np.dtype[np.int64]]

@@ -12,7 +12,16 @@ from pinsage.training.loader import MiniBatch
 
 
 def loss_of(model: PinSage, z: Tensor, batch: MiniBatch, config: TrainingConfig) -> Tensor:
-    """The configured loss of a batch whose targets have the embeddings `z`; a scalar."""
+    """What a batch whose targets have the embeddings `z` adds to its step's loss; a scalar.
+
+    That is the configured loss, by the batch's share of the step.
+    """
+    if len(batch.query_P) == 0:
+        return model.query(z).sum() * 0.0  # gradients of zeros, which the others' are added to
+    return _mean_loss(model, z, batch, config) * batch.share
+
+
+def _mean_loss(model: PinSage, z: Tensor, batch: MiniBatch, config: TrainingConfig) -> Tensor:
     scores = scores_of(model, z, batch, log_q=config.log_q)
     if config.loss == "max_margin":
         return max_margin_loss(scores, margin=config.margin)

@@ -23,8 +23,10 @@ from torch_geometric.sampler import (
 
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.training.negatives import HardNegatives, SharedNegatives
+from pinsage.training.team import Team
 
 Rows = npt.NDArray[np.int32]
+_ALONE = Team()
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
         hops: K, the number of layers
         negatives: drawn once a batch
         hard: drawn for each query; None for none
+        team: whose part of each batch is gathered
     """
 
     def __init__(
@@ -59,11 +62,13 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
         hops: int,
         negatives: SharedNegatives,
         hard: HardNegatives | None = None,
+        team: Team = _ALONE,
     ) -> None:
         self._table = table
         self._hops = hops
         self.negatives = negatives
         self._hard = hard
+        self.team = team
         self.epoch = 0
         self._stamp = np.full(table.num_items, -1, dtype=np.int64)
 
@@ -74,10 +79,11 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
     def sample_from_edges(
         self, index: EdgeSamplerInput, neg_sampling: NegativeSampling | None = None
     ) -> SamplerOutput:
-        """The K-hop neighbourhood of a batch of pairs and of its negatives.
+        """The K-hop neighbourhood of this process's part of a batch, and of the batch's negatives.
 
-        `metadata` is (input_id, query [P], positive [P], negative [M], hard negative [P, h]) as
-        positions in `node`; -1 where a query has fewer hard negatives.
+        `metadata` is (input_id, query [P], positive [P], negative [M], hard negative [p, h]) as
+        positions in `node`: of all P pairs of the batch, -1 for others' that are not in it, and of
+        the p in the part, -1 where a query has fewer hard negatives.
         """
         query, positive = (part.numpy().astype(np.int32) for part in (index.row, index.col))
         first = int(index.input_id[0])
@@ -85,9 +91,12 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
         hard = np.empty((len(query), 0), dtype=np.int32)
         if self._hard is not None:
             hard = self._hard.draw(self.epoch, first, query)
-        seeds = np.concatenate([query, positive, negative, hard[hard >= 0]])
-        hops = self._gather(seeds)
-        position = _positions(seeds, hops.rows, self._stamp)
+        part = self.team.part(len(query))
+        hard = hard[part]
+        shared = negative, hard[hard >= 0]
+        hops = self._gather(np.concatenate([query[part], positive[part], *shared]))
+        named = np.concatenate([query, positive, *shared])
+        position = _positions(named, hops.rows, self._stamp)
         ends = np.cumsum([len(query), len(positive), len(negative)])
         *parts, hard_at = np.split(position, ends)
         hard_local = np.full(hard.shape, -1, dtype=np.int64)
@@ -155,7 +164,7 @@ def _expand(neighbors: Any, seeds: Any, hops: Any, stamp: Any) -> Any:
 
 @numba.njit(cache=True)
 def _positions(seeds: Any, rows: Any, stamp: Any) -> Any:
-    """Position of each seed in `rows`."""
+    """Position of each seed in `rows`, -1 where it is not in them."""
     for position, item in enumerate(rows):
         stamp[item] = position
     found = np.empty(len(seeds), dtype=np.int64)
