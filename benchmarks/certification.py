@@ -141,7 +141,8 @@ _TRIALS = {"item-kNN": _knn_trials, "EASE": _ease_trials, "PinSage": _pinsage_tr
 
 def _print_epoch(report: EpochReport) -> None:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
-    print(f"epoch {report.epoch}: loss {report.loss:.4f}, {metrics}, {report.seconds:.0f} s")
+    loss = "–" if report.loss is None else f"{report.loss:.4f}"
+    print(f"epoch {report.epoch}: loss {loss}, {metrics}, {report.seconds:.0f} s")
 
 
 def _print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:

@@ -152,6 +152,9 @@ class TrainingConfig(Settings):
     """`auto` takes a GPU if there is one."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the arithmetic: fixed, so that a machine's core count changes no bit."""
+    warm_start: bool = False
+    """Begin with the published model instead of a fresh one: items and values of features keep
+    their vectors by id and by value. What it scores before the first epoch counts as epoch 0."""
     processes: int = Field(1, ge=1, le=4096)
     """Processes that each train on an equal part of every step's pairs, with `threads` threads or
     a GPU of their own; `batch_size` is that of all of them together."""

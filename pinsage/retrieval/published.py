@@ -20,10 +20,9 @@ from pinsage.errors import ArtifactError, UnknownItemError
 from pinsage.model.query import QueryMap, read_query_map
 from pinsage.retrieval.index import FILE as INDEX_FILE
 from pinsage.retrieval.index import open_index
-from pinsage.retrieval.versions import current_version, named_version, shelf
+from pinsage.retrieval.versions import EMBEDDINGS, current_version, named_version, shelf
 from pinsage.store import Manifest, open_artifact
 
-EMBEDDINGS = "embeddings"
 _SUGGESTIONS = 5
 _TITLE_WIDTH = 60
 

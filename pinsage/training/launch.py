@@ -39,11 +39,12 @@ _ADDRESS = {"MASTER_ADDR", "MASTER_PORT"}  # another job's, that this one happen
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders of the artifacts that are trained on."""
+    """Folders of the artifacts that are trained on, and of the version to start from, if any."""
 
     parts: Path
     graph: Path
     table: Path
+    champion: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Exchange:
         tree = json.loads(self.request.read_text())
         work = tree["work"]
         work |= {"path": Path(work["path"]), "scratch": Path(work["scratch"])}
-        sources = Sources(**{name: Path(path) for name, path in tree["sources"].items()})
+        sources = Sources(**{name: Path(path) for name, path in tree["sources"].items() if path})
         return parse_config(tree["config"]), sources, Workspace(**work), tuple(tree["owner"])
 
     def report(self, report: EpochReport) -> None:

@@ -38,11 +38,14 @@ _ALONE = Team()
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch came to; `step` counts all steps so far, `loss` is the epoch's mean."""
+    """What an epoch came to; `step` counts all steps so far, `loss` is the epoch's mean.
+
+    Epoch 0 is the start of a warm start, before any step: it has no loss.
+    """
 
     epoch: int
     step: int
-    loss: float
+    loss: float | None
     metrics: Metrics
     learning_rate: float
     seconds: float
@@ -88,6 +91,8 @@ class Trainer:
         seed: of the dropout
         checkpoints: where to save, and to resume from
         origin: what the checkpoints are made with; by default what the other arguments tell of it
+        is_warm: whether the model has learnt already: it is then measured before the first epoch,
+            and what it scores is to be bettered
         team: whom it trains with; all but its leader measure, write and report nothing
     """
 
@@ -102,9 +107,11 @@ class Trainer:
         seed: int,
         checkpoints: Checkpoints,
         origin: Origin | None = None,
+        is_warm: bool = False,
         team: Team = _ALONE,
     ) -> None:
         self.model = model
+        self._is_warm = is_warm
         self._team = team
         self._replica = team.replicate(model)
         self.progress = Progress()
@@ -133,6 +140,8 @@ class Trainer:
         """
         self._resume()
         self._team.require_same(self._steps_done(), self._device)
+        if self._is_warm and not self.progress.history:
+            self._measure_start()
         report = on_epoch or (lambda _: None)
         for done in self.progress.history:
             report(done)
@@ -145,7 +154,7 @@ class Trainer:
 
     def _is_finished(self) -> bool:
         progress = self.progress
-        stale = progress.epoch - 1 - progress.best_epoch
+        stale = len(progress.history) - 1 - progress.best_epoch
         return progress.epoch >= self._config.epochs or (
             progress.best_epoch >= 0 and stale >= self._config.patience
         )
@@ -197,10 +206,8 @@ class Trainer:
     def _finish_epoch(self) -> None:
         progress = self.progress
         metrics = self._measure()
-        if metrics[self._score] > progress.best_score:
-            progress.best_score, progress.best_epoch = metrics[self._score], progress.epoch
         total = (progress.epoch + 1) * self._epoch_steps
-        progress.history.append(
+        self._note(
             EpochReport(
                 epoch=progress.epoch + 1,
                 step=total,
@@ -213,6 +220,17 @@ class Trainer:
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.loss_sum, progress.seconds = 0.0, 0.0
         self._save()
+
+    def _measure_start(self) -> None:
+        metrics = self._measure()
+        self._note(EpochReport(0, 0, None, metrics, learning_rate=0.0, seconds=0.0))
+        self._save()
+
+    def _note(self, report: EpochReport) -> None:
+        progress, score = self.progress, report.metrics[self._score]
+        if score > progress.best_score:
+            progress.best_score, progress.best_epoch = score, len(progress.history)
+        progress.history.append(report)
 
     def _measure(self) -> Metrics:
         """The leader's metrics; the others know the score alone, which is all they go by."""

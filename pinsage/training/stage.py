@@ -32,6 +32,7 @@ from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.sampler import NeighbourhoodSampler
 from pinsage.training.team import Team
 from pinsage.training.validation import Validation
+from pinsage.training.warm import start_warm
 
 _ALONE = Team()
 
@@ -43,12 +44,15 @@ def write_trained(
     table: Path,
     work: Workspace,
     on_epoch: Callable[[EpochReport], None] | None,
+    champion: Path | None = None,
 ) -> Facts:
     """Train, and write `model/` and `history.json`. All paths are artifact folders.
 
+    `champion` is the folder of the published version to start from; None for a cold start.
+
     Raises TrainingError where training cannot go on, or one of its processes fails.
     """
-    sources = Sources(parts, graph, table)
+    sources = Sources(parts, graph, table, champion)
     if config.training.processes > 1:
         return train_in_processes(config, sources, work, on_epoch)
     return train_part(config, sources, work, on_epoch, Team(), pick_device(config.training.device))
@@ -67,6 +71,7 @@ def train_part(
     parts = sources.parts
     whole, neighbourhoods = BipartiteGraph.open(sources.graph), Neighbourhoods.open(sources.table)
     model, features = build_model(config, parts, whole.item_degree)
+    kept = _warmed(model, sources)
     pairs = training_pairs(parts / "train.parquet", config.pairs, config.seed)
     validation = Validation(config, parts, features, neighbourhoods)
     trained_on, near = _trained_on(config, whole, neighbourhoods)
@@ -79,21 +84,31 @@ def train_part(
         seed=config.seed,
         checkpoints=Checkpoints(work.scratch, keep=config.training.checkpoints_kept),
         origin=Origin(work.settings, work.inputs),
+        is_warm=kept is not None,
         team=team,
     )
     trainer.fit(on_epoch if team.leads else None)
-    return _written(trainer, len(pairs), work) if team.leads else {}
+    if not team.leads:
+        return {}
+    warm = {} if kept is None else {"warm_items": kept}
+    return {"num_pairs": len(pairs), **_written(trainer, work), **warm}
 
 
-def _written(trainer: Trainer, num_pairs: int, work: Workspace) -> Facts:
+def _warmed(model: PinSage, sources: Sources) -> int | None:
+    """Items that have kept their vectors from the champion; None for a cold start."""
+    if sources.champion is None:
+        return None
+    return start_warm(model, read_items(sources.parts)["item_id"].tolist(), sources.champion)
+
+
+def _written(trainer: Trainer, work: Workspace) -> Facts:
     history, model = trainer.progress.history, trainer.model.cpu()
     save_model(model, work.path / "model")
     (work.path / "history.json").write_text(json.dumps([asdict(r) for r in history], indent=2))
     best = history[trainer.progress.best_epoch]
     return {
-        "num_pairs": num_pairs,
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": len(history),
+        "epochs": trainer.progress.epoch,
         "best_epoch": best.epoch,
         **{f"best_{name}": value for name, value in best.metrics.items()},
     }

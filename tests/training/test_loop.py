@@ -109,6 +109,8 @@ def test_it_learns_a_planted_community(
     before = validate(trainer.model)["mrr"]
     history = trainer.fit()
     after = validate(trainer.model)["mrr"]
+    assert history[0].loss is not None
+    assert history[-1].loss is not None
     assert history[-1].loss < 0.6 * history[0].loss
     # By chance, 1/49 · (1 + 1/2 + … + 1/49) = .09; within the right quarter .27 at random.
     assert after == max(report.metrics["mrr"] for report in history)
