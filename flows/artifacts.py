@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
+import pyarrow.parquet as pq
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -56,6 +57,14 @@ def show_results(evaluated: Artifact, summary: str) -> None:
     create_markdown_artifact(summary, key="results", description="PinSage beside the baselines")
     rows = list(table_rows(read_periods(evaluated)))
     create_table_artifact(rows, key="results-table", description="One row a period and method")
+
+
+def show_ablation(compared: Artifact) -> None:
+    """The ablation's table twice: to read (Markdown) and to sort (one row a number)."""
+    markdown = compared.file("table.md").read_text(encoding="utf-8")
+    create_markdown_artifact(markdown, key="ablation", description="What each idea is worth")
+    rows = pq.read_table(compared.file("results.parquet")).to_pylist()
+    create_table_artifact(rows, key="ablation-table", description="One row a number")
 
 
 class TrainingProgress:

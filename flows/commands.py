@@ -31,7 +31,13 @@ _MODULES = {"index": "embed"}  # flows that share a file with another
 _PANEL = "Pipeline"
 
 ConfigNeeded = Annotated[
-    Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration file (TOML).")
+    list[Path],
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Configuration file (TOML); may be repeated, later ones change earlier ones.",
+    ),
 ]
 
 app = typer.Typer()
@@ -44,9 +50,12 @@ def demo(
         typer.Option(help="A file of configs/, without .toml.", show_default="movielens-100k"),
     ] = None,
     config_file: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--config", "-c", metavar="FILE", help="Configuration file, instead of --data."
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="Configuration file, instead of --data; may be repeated.",
         ),
     ] = None,
     overrides: Overrides = None,
@@ -70,6 +79,34 @@ def run(config_file: ConfigNeeded, overrides: Overrides = None, as_json: AsJson 
         print_json(asdict(result))
     else:
         typer.echo(f"{config.name}: published {result.version}")
+
+
+@app.command(rich_help_panel=_PANEL)
+def ablation(
+    config_file: ConfigNeeded,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each row.")] = 3,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GROUP_OR_VARIANT",
+            help="Rows to train beside PinSage, e.g. table-1, neighbourhoods, batches; may be "
+            "repeated. Else all.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train every row of the paper's tables with several seeds, and compare them."""
+    config = load_config(config_file, tuple(overrides or ()))
+    from pinsage.ablation.variants import Plan
+
+    Plan.of(config, seeds=seeds, only=only or ())  # a wrong name is an error before servers start
+    compared = _run_flow("ablation", config, seeds=seeds, only=only)
+    if as_json:
+        print_json(_document(compared))
+    else:
+        typer.echo(compared.file("table.md").read_text(encoding="utf-8"))
+        typer.echo(f"ablation: {compared.path}")
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -103,7 +140,7 @@ for _stage, _help in STAGE_FLOWS.items():
     app.command(_stage, help=_help, rich_help_panel=_PANEL)(_stage_command(_stage))
 
 
-def _run_flow(name: str, config: Config) -> Any:
+def _run_flow(name: str, config: Config, **parameters: Any) -> Any:
     from importlib import import_module
 
     from rich.console import Console
@@ -119,11 +156,11 @@ def _run_flow(name: str, config: Config) -> Any:
         flow = getattr(import_module(f"flows.{_MODULES.get(name, name)}"), name)
         ready()
     with stage_lines(console):
-        return flow(config)
+        return flow(config, **parameters)
 
 
-def _demo_config(data: str | None, config_file: Path | None) -> Path:
-    if config_file is not None:
+def _demo_config(data: str | None, config_file: list[Path] | None) -> Path | list[Path]:
+    if config_file:
         if data is not None:
             raise ConfigError(
                 "--data names a file of configs/, --config any file: give one of them"
@@ -134,11 +171,17 @@ def _demo_config(data: str | None, config_file: Path | None) -> Path:
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
-    there = sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
+    files = [file for folder in folders for file in folder.glob("*.toml")]
+    there = sorted({file.stem for file in files if _names_data(file)})
     raise ConfigError(
         f"--data {data or DEFAULT_DATA}: no {name} in {' or '.join(map(str, folders))}; "
         + (f"there is {', '.join(there)}" if there else "name a file with --config")
     )
+
+
+def _names_data(file: Path) -> bool:
+    """False for a profile, which holds settings of learning alone."""
+    return any(line.startswith("name") for line in file.read_text(encoding="utf-8").splitlines())
 
 
 def _document(result: Any) -> dict[str, Any]:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pinsage.retrieval.published import Published
 
 _MARKS = {"done": ("✓", "green"), "reused": ("=", "cyan"), "failed": ("✗", "red")}
-_DRAWS_ITS_OWN_BAR = {"train"}
 _CUT_OFFS = 3
 
 
@@ -53,7 +52,7 @@ class StageLines(logging.Handler):
     def _draw(self, event: StageEvent) -> None:
         self.rest()
         if event.state == "running":
-            if self._console.is_terminal and event.stage not in _DRAWS_ITS_OWN_BAR:
+            if self._console.is_terminal and not event.has_bar:
                 self._status = self._console.status(f"{event.stage} …")
                 self._status.start()
             return

@@ -13,13 +13,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StageEvent:
-    """A stage began, goes on, or ended. `seconds` and `peak_mib` are of the stage's own work."""
+    """A stage began, goes on, or ended. `seconds` and `peak_mib` are of the stage's own work.
+
+    `has_bar` says that the stage draws a progress bar of its own in a terminal.
+    """
 
     stage: str
     state: Literal["running", "done", "reused", "failed"]
     note: str = ""
     seconds: float = 0.0
     peak_mib: float = 0.0
+    has_bar: bool = False
 
     def __str__(self) -> str:
         if self.state == "done":

@@ -39,13 +39,18 @@ def flat_parameters(tree: Mapping[str, Any]) -> dict[str, str]:
 
 def metrics(artifact: Artifact) -> dict[str, float]:
     """Every finite number among the facts, with seconds and peak memory."""
-    found = {
+    manifest = artifact.manifest
+    cost = {"seconds": manifest.seconds, "peak_mib": manifest.peak_mib}
+    return {**numbers(artifact.facts), **cost}
+
+
+def numbers(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Every finite number of a tree, by `group.key`."""
+    return {
         _name(key): float(value)
-        for key, value in _flat(artifact.facts, "")
+        for key, value in _flat(facts, "")
         if isinstance(value, int | float) and math.isfinite(value)
     }
-    manifest = artifact.manifest
-    return {**found, "seconds": manifest.seconds, "peak_mib": manifest.peak_mib}
 
 
 def tags(artifact: Artifact) -> dict[str, str]:
@@ -59,7 +64,7 @@ def tags(artifact: Artifact) -> dict[str, str]:
         "artifact.created": manifest.created,
         "code.digest": manifest.code,
         "code.version": manifest.version,
-        **{f"input.{name}": digest for name, digest in manifest.inputs.items()},
+        **{_name(f"input.{name}"): digest for name, digest in manifest.inputs.items()},
     }
 
 

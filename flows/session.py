@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from prefect import runtime
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
-from flows import artifacts
+from flows import artifacts, records
 from flows.progress import StageEvent, announce
 from flows.settings import prepare_process
 from flows.tracking import TrackedRun, Tracker, connected
@@ -70,12 +70,15 @@ class Run:
     is_attached: bool = False  # to a parent run of another process, which tracks the other stages
 
     @contextmanager
-    def stage(self, name: str, *, tracked: bool = True) -> Iterator[StageRecord]:
+    def stage(
+        self, name: str, *, tracked: bool = True, has_bar: bool = False
+    ) -> Iterator[StageRecord]:
         """Announce, track and record one stage; whatever it raises is recorded and passed on.
 
         `tracked` is off where another process has recorded the stage below the same parent.
+        `has_bar` is on where the stage draws a progress bar itself.
         """
-        announce(StageEvent(name, "running"))
+        announce(StageEvent(name, "running", has_bar=has_bar))
         started = time.monotonic()
         is_mine = tracked and (not self.is_attached or name == self.book.flow)
         child = self.tracker.stage(name) if is_mine else nullcontext(self.tracker.nothing())
@@ -110,6 +113,12 @@ class StageRecord:
         state: Literal["reused", "done"] = "reused" if artifact.reused else "done"
         announce(StageEvent(self.name, state, "", manifest.seconds, manifest.peak_mib))
         return artifact
+
+    def keep_trial(self, trained: Artifact, ranked: Artifact, tags: Mapping[str, str]) -> None:
+        """Record a training and what it reaches as one: its settings, its cost, its metrics."""
+        self.keep(trained)
+        self.run.book.stages[f"{self.name}: ranks"] = ranked
+        self.tracked.write(params=tags, tags=tags, metrics=records.numbers(ranked.facts))
 
     def keep_inputs(self, landed: Artifact) -> None:
         """Log the landed tables as the data sets of this stage and of the whole run."""

@@ -163,7 +163,7 @@ def train(run: Run, data: Data, past: Graph) -> Artifact:
     """Train in this process, or on the GPU box where a worker waits there."""
     progress = artifacts.TrainingProgress(run.config.training.epochs)
     trained_there = train_elsewhere(run.config, run.tracker.parent.run_id)
-    with run.stage("train", tracked=not trained_there) as record:
+    with run.stage("train", tracked=not trained_there, has_bar=True) as record:
 
         def on_epoch(report: EpochReport) -> None:
             record.tracked.epoch(report)

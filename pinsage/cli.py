@@ -178,8 +178,11 @@ def rollback(
 
 def config(
     config_file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="Configuration file; else every key is explained."),
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Configuration files, later ones over earlier ones; else every key is explained.",
+        ),
     ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,

@@ -43,8 +43,13 @@ EXIT_CODES = (
 )
 
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="Configuration file (TOML)."),
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="Configuration file (TOML); may be repeated, later ones change earlier ones.",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -118,10 +123,10 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 
-def read_config(path: Path | None, overrides: list[str] | None) -> Config | None:
+def read_config(files: list[Path] | None, overrides: list[str] | None) -> Config | None:
     """The configuration named on the command line, if one was. Raises ConfigError."""
-    if path is not None:
-        return load_config(path, tuple(overrides or ()))
+    if files:
+        return load_config(files, tuple(overrides or ()))
     if overrides:
         raise ConfigError(
             f"--set {overrides[0]} changes a value of a configuration file: name the file too"

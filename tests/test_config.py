@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pinsage.config import Config, expand, load_config, parse_config
+from pinsage.config import Config, changed, expand, load_config, parse_config
 from pinsage.errors import ConfigError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+FOLDER = Path(__file__).parents[1] / "configs"
+PROFILES = [FOLDER / "paper.toml"]  # settings of learning alone, laid over a data set's file
+CONFIGS = sorted(set(FOLDER.glob("*.toml")) - set(PROFILES))
 SMALLEST = 'name = "films"\n[data.interactions]\npath = "ratings.csv"\n'
 
 
@@ -125,7 +127,8 @@ def test_name_that_could_leave_its_folder_is_refused(file: Path, name: str) -> N
 
 def test_missing_keys_are_all_named(file: Path) -> None:
     assert error_of(file, "seed = 1") == (
-        f"{file}: name: missing, and it has no default; data: missing, and it has no default"
+        f"{file}: name: missing, and it has no default; data: missing, and it has no default; "
+        f"a profile such as configs/paper.toml is named after a data set's file"
     )
 
 
@@ -178,6 +181,87 @@ class TestOverrides:
 
     def test_unknown_key_is_named(self, file: Path) -> None:
         assert "training.epoch: unknown key" in error_of(file, None, "training.epoch=1")
+
+
+class TestLayers:
+    def lay(self, folder: Path, *texts: str, overrides: tuple[str, ...] = ()) -> Config:
+        files = [folder / f"{number}.toml" for number in range(len(texts))]
+        for path, text in zip(files, texts, strict=True):
+            path.write_text(text)
+        return load_config(files, overrides)
+
+    def test_a_later_file_changes_what_it_names_and_nothing_else(self, tmp_path: Path) -> None:
+        below = SMALLEST + "[training]\nepochs = 3\nmargin = 0.2\n[evaluation]\nks = [5, 6]"
+        config = self.lay(tmp_path, below, "[training]\nepochs = 4\n[evaluation]\nks = [7]")
+        assert (config.training.epochs, config.training.margin) == (4, 0.2)
+        assert config.evaluation.ks == (7,)  # a list is a value
+        assert config.name == "films"
+
+    def test_the_last_of_three_wins_and_the_shell_over_all(self, tmp_path: Path) -> None:
+        texts = (SMALLEST, "seed = 1\n[model]\nlayers = 1", "seed = 2")
+        config = self.lay(tmp_path, *texts, overrides=("model.layers=0",))
+        assert (config.seed, config.model.layers) == (2, 0)
+
+    def test_one_file_in_a_list_is_that_file(self, file: Path) -> None:
+        assert load_config([file]) == load_config(file)
+
+    def test_a_mistake_says_which_file_made_it(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as caught:
+            self.lay(tmp_path, SMALLEST, "[training]\nepochs = 0\n[trainng]\nepochs = 1")
+        below, above = tmp_path / "0.toml", tmp_path / "1.toml"
+        message = str(caught.value)
+        assert message.startswith(f"{below} + {above}: ")
+        assert f"training.epochs (from {above}): input should be greater" in message
+        assert f"trainng (from {above}): unknown key" in message
+
+    def test_a_mistake_of_the_shell_says_so(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            ConfigError, match=r"model\.layers \(from --set\): input should be less"
+        ):
+            self.lay(tmp_path, SMALLEST, "seed = 1", overrides=("model.layers=9",))
+
+    def test_two_files_that_disagree_together_name_neither(self, tmp_path: Path) -> None:
+        below = SMALLEST + "[split]\ntrain_share = 0.8"
+        with pytest.raises(ConfigError, match=r"1\.toml: split: .*below 1"):
+            self.lay(tmp_path, below, "[split]\nvalid_share = 0.3")
+
+    @pytest.mark.parametrize(
+        ("above", "words"),
+        [
+            ("model = 1", "model is a value here (got 1), and a group in a file before it"),
+            ("[seed]\na = 1", "seed is a group here, and a value in a file before it (got 3)"),
+        ],
+    )
+    def test_a_value_is_not_laid_over_a_group_or_the_reverse(
+        self, tmp_path: Path, above: str, words: str
+    ) -> None:
+        with pytest.raises(ConfigError) as caught:
+            self.lay(tmp_path, "seed = 3\n" + SMALLEST + "[model]\nlayers = 1", above)
+        assert str(caught.value).startswith(f"{tmp_path / '1.toml'}: {words}")
+
+    def test_a_missing_file_among_several_is_named(self, file: Path, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"none\.toml: no such configuration file"):
+            load_config([file, tmp_path / "none.toml"])
+
+    @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+    def test_every_profile_fits_every_data_set(self, path: Path, profile: Path) -> None:
+        config = load_config([path, profile])
+        assert config.data == load_config(path).data
+
+    @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+    def test_a_profile_holds_learning_settings_alone(self, profile: Path) -> None:
+        groups = set(tomllib.loads(profile.read_text()))
+        assert groups <= {"neighbourhoods", "model", "pairs", "negatives", "training"}
+
+
+def test_changed_values_are_validated_and_the_rest_stays(file: Path) -> None:
+    config = load_config(file, ("data.items.path=a", "data.items.features.t=text"))
+    other = changed(config, {"model.layers": 0, "training.margin": 0.5})
+    assert (other.model.layers, other.training.margin) == (0, 0.5)
+    assert changed(other, {"model.layers": 2, "training.margin": 0.1}) == config
+    with pytest.raises(ConfigError, match=r"row 1: model\.layers: .*\(got -1\)"):
+        changed(config, {"model.layers": -1}, where="row 1")
 
 
 class TestExpansion:

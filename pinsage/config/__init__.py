@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pinsage.config.data import (
     SplitConfig,
     TimestampUnit,
 )
+from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
     CHANGES_NO_WEIGHT,
     ModelConfig,
@@ -68,10 +69,13 @@ __all__ = [
     "TimestampUnit",
     "TrackingConfig",
     "TrainingConfig",
+    "changed",
     "expand",
     "load_config",
     "parse_config",
 ]
+
+Origin = Callable[[Sequence[int | str]], str | None]
 
 
 class Config(Settings):
@@ -130,33 +134,45 @@ class Config(Settings):
             raise ValueError(str(error).removeprefix("root: ")) from None
 
 
-def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
-    """Read a TOML file; `overrides` are `group.key=value` with values in TOML syntax.
+def load_config(path: str | Path | Sequence[str | Path], overrides: tuple[str, ...] = ()) -> Config:
+    """Read a TOML file, or several, of which later ones change what earlier ones say.
 
-    Raises ConfigError naming the file, the key, what was found and what was expected.
+    `overrides` are `group.key=value` with values in TOML syntax. Raises ConfigError naming the
+    file, the key, what was found and what was expected.
     """
-    path = Path(path)
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such configuration file; see configs/ for examples"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML ({error})") from None
-    for override in overrides:
-        _set(tree, override)
-    return parse_config(tree, where=str(path))
+    files = [path] if isinstance(path, str | Path) else path
+    layers = read_layers([Path(file) for file in files], overrides)
+    # One file's mistakes are its own; of several, each mistake says which one made it.
+    origin = layers.origin if len(files) > 1 else _nobody
+    return parse_config(layers.tree, where=layers.where, origin=origin)
 
 
-def parse_config(tree: dict[str, Any], *, where: str = "configuration") -> Config:
-    """Validate a nested dictionary; `where` begins every message."""
+def parse_config(
+    tree: dict[str, Any], *, where: str = "configuration", origin: Origin | None = None
+) -> Config:
+    """Validate a nested dictionary; `where` begins every message.
+
+    `origin` says which file gave the value at a place, where there are several.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(where, error)) from None
+        raise ConfigError(_explain(where, error, origin or _nobody)) from None
+
+
+def changed(config: Config, changes: Mapping[str, Any], *, where: str = "changes") -> Config:
+    """The configuration with some values replaced, by `group.key`; validated like a file.
+
+    A root or a path that was expanded when the configuration was read is taken as it is.
+    """
+    tree = config.model_dump(mode="json")
+    for key, value in changes.items():
+        *groups, leaf = key.split(".")
+        node = tree
+        for group in groups:
+            node = node[group]
+        node[leaf] = value
+    return parse_config(tree, where=where)
 
 
 def expand(text: str, *, field: str) -> str:
@@ -171,34 +187,27 @@ def expand(text: str, *, field: str) -> str:
     return os.path.expandvars(os.path.expanduser(text))
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {override!r}: expected group.key=value")
-    *groups, leaf = key.strip().split(".")
-    node = tree
-    for group in groups:
-        child = node.setdefault(group, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override!r}: {group} is a value, not a group")
-        node = child
-    try:
-        node[leaf] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        node[leaf] = value.strip()  # a bare word is a string, as a shell user expects
+def _nobody(_place: Sequence[int | str]) -> None:
+    return None
 
 
-def _explain(where: str, error: ValidationError) -> str:
+def _explain(where: str, error: ValidationError, origin: Origin) -> str:
     lines = []
+    missing = set()
     for problem in error.errors():
+        giver = origin(problem["loc"])
         key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        shown_key = f"{key} (from {giver})" if giver else key
         if problem["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key; `pinsage config` lists those there are")
+            lines.append(f"{shown_key}: unknown key; `pinsage config` lists those there are")
         elif problem["type"] == "missing":
             lines.append(f"{key}: missing, and it has no default")
+            missing.add(key)
         else:
             message = problem["msg"].removeprefix("Value error, ")
             found = problem["input"]
             shown = f" (got {found!r})" if not isinstance(found, dict) else ""
-            lines.append(f"{key}: {message[0].lower()}{message[1:]}{shown}")
+            lines.append(f"{shown_key}: {message[0].lower()}{message[1:]}{shown}")
+    if {"name", "data"} <= missing:
+        lines.append("a profile such as configs/paper.toml is named after a data set's file")
     return f"{where}: " + "; ".join(lines)

@@ -79,7 +79,7 @@ def rank_all(
     scorers: Iterable[Scorer], pairs: Pairs, num_items: int, block: int
 ) -> dict[str, Ranking]:
     """Ranks of all pairs by every scorer, under its name."""
-    _check_some(pairs)
+    check_some(pairs)
     rankings = {}
     for scorer in scorers:
         start = time.monotonic()
@@ -102,7 +102,7 @@ def summarise(
 
     Raises ContractError where there is no pair.
     """
-    _check_some(pairs)
+    check_some(pairs)
     plan = Plan.of(config, catalog.num_items)
     masks = parts_of(pairs, catalog.degree, catalog.categories)
     clusters = Clusters.of(pairs.user_row)
@@ -140,7 +140,8 @@ def _sums(
     }
 
 
-def _check_some(pairs: Pairs) -> None:
+def check_some(pairs: Pairs) -> None:
+    """Raise ContractError where a period has no pair."""
     if len(pairs.query_row) == 0:
         raise ContractError(
             "pairs: expected at least one user who took two different items at different times in "

@@ -36,7 +36,7 @@ from pinsage.model.query import read_query_map
 from pinsage.store import Facts
 
 MODEL = "PinSage"
-_TITLES = {"valid": "Validation", "test": "Test"}
+PERIODS = {"valid": "Validation", "test": "Test"}
 _log = logging.getLogger(__name__)
 
 
@@ -62,7 +62,7 @@ def write_evaluation(
     require_packages(config.evaluation)
     embeddings = embed_trained(config, parts, graph, table, trained)
     built, items = BipartiteGraph.open(graph), read_items(parts)
-    pairs = {period: _read_pairs(parts, period, built.num_items) for period in _TITLES}
+    pairs = {period: read_pairs(parts, period, built.num_items) for period in PERIODS}
     content = Content.of(items, config.data.items)
     evidence = Evidence(
         graph=built,
@@ -72,7 +72,7 @@ def write_evaluation(
         seed=config.seed,
     )
     baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
-    scorers = [*baselines, _scorer(embeddings, trained, config)]
+    scorers = [*baselines, trained_scorer(config, trained, embeddings)]
     catalog = Catalog(
         degree=built.item_degree,
         num_contexts=built.num_contexts,
@@ -104,7 +104,7 @@ def headline_facts(periods: Mapping[str, Results]) -> Facts:
     return facts
 
 
-def _read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
+def read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
     """Pairs of known items, and the number of those with another.
 
     The order within one timestamp is noise (bursts of ratings), so pairs across equal times are
@@ -120,12 +120,16 @@ def _read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
     return pairs.take(np.flatnonzero(known)), num_unknown
 
 
-def _scorer(embeddings: Vectors, trained: Path, config: Config) -> EmbeddingScorer:
+def trained_scorer(config: Config, trained: Path, embeddings: Vectors) -> EmbeddingScorer:
+    """PinSage as retrieval ranks, with the embeddings of a train artifact's model.
+
+    Ranks are counted on `cuda` where training would use a GPU and there is one.
+    """
     queries = read_query_map(trained / "model")(embeddings)
-    return EmbeddingScorer(MODEL, embeddings, queries, device=_device(config))
+    return EmbeddingScorer(MODEL, embeddings, queries, device=_ranking_device(config))
 
 
-def _device(config: Config) -> str:
+def _ranking_device(config: Config) -> str:
     import torch
 
     return "cuda" if config.training.device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -169,7 +173,7 @@ def _write(periods: Mapping[str, _Period], trials: list[Trial], out: Path) -> No
     # Wall times apart from what is the same each time.
     (out / "tuning.json").write_text(json.dumps([asdict(trial) for trial in trials], indent=2))
     for file, draw in (("table.md", to_markdown), ("slices.md", slices_to_markdown)):
-        sections = [f"## {_TITLES[name]}\n\n{draw(found[name])}\n" for name in found]
+        sections = [f"## {PERIODS[name]}\n\n{draw(found[name])}\n" for name in found]
         (out / file).write_text("\n".join(sections), encoding="utf-8")
     rows = [row for name, results in found.items() for row in to_rows(name, results)]
     pq.write_table(pa.Table.from_pylist(rows), out / "results.parquet")

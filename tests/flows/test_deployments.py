@@ -17,7 +17,7 @@ from flows.children import Children
 from flows.settings import QUIET
 from pinsage.config import Config, load_config
 
-NAMES = ["nightly", "validate", "graph", "train", "evaluate", "embed", "publish"]
+NAMES = ["nightly", "validate", "graph", "train", "evaluate", "ablation", "embed", "publish"]
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def test_the_parameters_repeat_the_file_of_the_demo_and_nothing_else(
     assert document["definitions"]["demo"]["config"] == {**tree, "root": "var"}
 
 
-def test_training_is_for_the_gpu_pool_and_all_else_for_the_cpu_pool(
+def test_what_does_little_but_train_is_for_the_gpu_pool_and_all_else_for_the_cpu_pool(
     deployments: dict[str, Any],
 ) -> None:
     pools = {name: each["work_pool"]["name"] for name, each in deployments.items()}
-    assert {name for name, pool in pools.items() if pool == "gpu"} == {"train"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"train", "ablation"}
 
 
 def test_one_nightly_runs_at_a_time_and_a_second_is_cancelled(deployments: dict[str, Any]) -> None:
