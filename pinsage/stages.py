@@ -302,7 +302,7 @@ def _training_settings(config: Config) -> dict[str, Any]:
     from pinsage.model.text import choose_encoder
 
     # What changes only how fast or how safely the same weights are reached stays out of the key.
-    training = config.training.model_dump(exclude={"workers", "checkpoint_steps"})
+    training = config.training.model_dump(exclude={"workers", "prefetch", "checkpoint_steps"})
     items = config.data.items
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {

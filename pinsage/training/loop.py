@@ -25,7 +25,7 @@ from pinsage.training.checkpoint import (
     unpack_optimizer,
 )
 from pinsage.training.loader import MiniBatch, PairLoader
-from pinsage.training.objective import loss_of
+from pinsage.training.objective import autocast, loss_of
 from pinsage.training.schedule import learning_rate
 
 Metrics = dict[str, float]
@@ -134,18 +134,19 @@ class Trainer:
         before = progress.seconds
         self._loader.begin(progress.epoch, step=progress.step)
         self.model.train()
-        bar = tqdm(
-            self._loader, desc=f"epoch {progress.epoch + 1}", total=steps,
-            initial=progress.step, unit="step", leave=False, disable=None,
-        )  # fmt: skip
-        for batch in bar:
-            progress.loss_sum += self._step(batch.to(self._device))
-            progress.step += 1
-            bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
-            progress.seconds = before + monotonic() - started
-            # The last step's checkpoint is the epoch's, which knows the validation as well.
-            if progress.step % self._config.checkpoint_steps == 0 and progress.step < steps:
-                self._save()
+        with self._loader.batches(self._device) as batches:
+            bar = tqdm(
+                batches, desc=f"epoch {progress.epoch + 1}", total=steps,
+                initial=progress.step, unit="step", leave=False, disable=None,
+            )  # fmt: skip
+            for batch in bar:
+                progress.loss_sum += self._step(batch)
+                progress.step += 1
+                bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
+                progress.seconds = before + monotonic() - started
+                # The last step's checkpoint is the epoch's, which knows the validation as well.
+                if progress.step % self._config.checkpoint_steps == 0 and progress.step < steps:
+                    self._save()
         self._finish_epoch()
 
     def _step(self, batch: MiniBatch) -> float:
@@ -155,7 +156,8 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         generator = torch.Generator(self._device).manual_seed(self._seed * 1_000_003 + number)
-        z = self.model(batch.nodes, generator)
+        with autocast(self._device, self._config.precision):
+            z = self.model(batch.nodes, generator)
         loss = loss_of(z, batch, self._config)
         self._check("loss", loss.item())
         self._optimizer.zero_grad(set_to_none=True)
