@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -147,7 +147,12 @@ class TrainingConfig(Settings):
     validation_pairs: int = Field(20_000, ge=1)
     """Most validation pairs ranked after an epoch; more are sampled down."""
     workers: int = Field(0, ge=0, le=64)
-    """Processes that prepare minibatches; 0 prepares them in the training process."""
+    """Processes that sample minibatches; 0 samples in the training process."""
+    prefetch: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
+    """Minibatches that a thread makes ready while the step before computes; `auto` is 2 for a GPU
+    and 0 for the CPU, whose cores the step itself keeps busy."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the model's matrix products (autocast); loss, weights and optimiser are float32 anyway."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU if there is one."""
     threads: int = Field(2, ge=1, le=256)
@@ -173,6 +178,6 @@ class TrainingConfig(Settings):
         return self
 
 
-CHANGES_NO_WEIGHT = frozenset({"workers", "checkpoint_steps", "checkpoints_kept"})
+CHANGES_NO_WEIGHT = frozenset({"workers", "prefetch", "checkpoint_steps", "checkpoints_kept"})
 """Fields of `TrainingConfig` that change only how fast or how safely the same weights are
 reached: they stay out of an artifact's key, and a checkpoint is resumed with others."""

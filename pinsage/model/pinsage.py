@@ -101,8 +101,8 @@ class PinSage(nn.Module):
         return self.head(h_SD)
 
     def head(self, h_BD: Tensor) -> Tensor:
-        """G2 · ReLU(G1 h + g), of unit length where `config.normalize` asks for it."""
-        z_BD: Tensor = self.head_output(F.relu(self.head_hidden(h_BD)))
+        """G2 · ReLU(G1 h + g), of unit length where `config.normalize` asks for it; float32."""
+        z_BD: Tensor = self.head_output(F.relu(self.head_hidden(h_BD))).float()
         return F.normalize(z_BD, dim=1) if self.config.normalize else z_BD
 
     def query(self, z_BD: Tensor) -> Tensor:

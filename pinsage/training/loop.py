@@ -27,7 +27,7 @@ from pinsage.training.checkpoint import (
     unpack_optimizer,
 )
 from pinsage.training.loader import MiniBatch, PairLoader
-from pinsage.training.objective import loss_of
+from pinsage.training.objective import autocast, loss_of
 from pinsage.training.origin import Origin
 from pinsage.training.schedule import learning_rate, peak_rate
 from pinsage.training.team import Team
@@ -164,19 +164,20 @@ class Trainer:
         before = progress.seconds
         self._loader.begin(progress.epoch, step=progress.step)
         self.model.train()
-        bar = tqdm(
-            self._loader, desc=f"epoch {progress.epoch + 1}", total=steps,
-            initial=progress.step, unit="step", leave=False,
-            disable=None if self._team.leads else True,
-        )  # fmt: skip
-        for batch in bar:
-            progress.loss_sum += self._step(batch.to(self._device))
-            progress.step += 1
-            bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
-            progress.seconds = before + monotonic() - started
-            # The last step's checkpoint is the epoch's, which knows the validation as well.
-            if progress.step % self._config.checkpoint_steps == 0 and progress.step < steps:
-                self._save()
+        with self._loader.batches(self._device) as batches:
+            bar = tqdm(
+                batches, desc=f"epoch {progress.epoch + 1}", total=steps,
+                initial=progress.step, unit="step", leave=False,
+                disable=None if self._team.leads else True,
+            )  # fmt: skip
+            for batch in bar:
+                progress.loss_sum += self._step(batch)
+                progress.step += 1
+                bar.set_postfix(loss=f"{progress.loss_sum / progress.step:.4f}", refresh=False)
+                progress.seconds = before + monotonic() - started
+                # The last step's checkpoint is the epoch's, which knows the validation as well.
+                if progress.step % self._config.checkpoint_steps == 0 and progress.step < steps:
+                    self._save()
         self._finish_epoch()
 
     def _step(self, batch: MiniBatch) -> float:
@@ -184,7 +185,8 @@ class Trainer:
         rate = self._rate(number)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        z = self._replica(batch.nodes, self._seed * 1_000_003 + number)
+        with autocast(self._device, self._config.precision):
+            z = self._replica(batch.nodes, self._seed * 1_000_003 + number)
         part = loss_of(self.model, z, batch, self._config)
         loss = self._team.total(part.detach()).item()
         self._check("loss", loss)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,6 +12,11 @@ from pinsage.config import TrainingConfig
 from pinsage.model.losses import Scores, cross_entropy_loss, max_margin_loss, softmax_loss
 from pinsage.model.pinsage import PinSage
 from pinsage.training.loader import MiniBatch
+
+
+def autocast(device: torch.device, precision: Literal["float32", "bfloat16"]) -> torch.autocast:
+    """The context in which the model runs: matrix products in `precision`, weights as they are."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def loss_of(model: PinSage, z: Tensor, batch: MiniBatch, config: TrainingConfig) -> Tensor:

@@ -179,6 +179,7 @@ def build_loader(
         exclude_positives=chosen.exclude_positives,
         hold_out_edges=config.training.hold_out_edges,
         workers=config.training.workers,
+        prefetch=config.training.prefetch,
     )
 
 

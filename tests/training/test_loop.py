@@ -171,6 +171,26 @@ def test_workers_change_no_bit(
     assert_same_weights(weights_of(first.model), weights_of(second.model))
 
 
+def test_minibatches_made_ahead_change_no_bit(
+    make_trainer: MakeTrainer, make_loader: Callable[..., PairLoader]
+) -> None:
+    first = make_trainer("first", epochs=2)
+    second = make_trainer("second", epochs=2, loader=make_loader(prefetch=2))
+    first.fit()
+    second.fit()
+    assert_same_weights(weights_of(first.model), weights_of(second.model))
+
+
+def test_bfloat16_learns_much_the_same_with_weights_and_embeddings_in_float32(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainers = [make_trainer(name, precision="bfloat16") for name in ("first", "second")]
+    losses = [[report.loss for report in trainer.fit()] for trainer in trainers]
+    assert losses[0] == losses[1] == pytest.approx(GOLDEN, rel=0.01)
+    assert losses[0] != pytest.approx(GOLDEN, rel=1e-5)
+    assert {value.dtype for value in trainers[0].model.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("after", [0, 1, 3, 6, 8, 11, 13])
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted(
     make_trainer: MakeTrainer,
