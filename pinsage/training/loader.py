@@ -134,7 +134,7 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
     ) -> None:
         pairs = training.pairs
         self._catalog = Catalog(table, features)
-        self._prefetch = prefetch
+        self.prefetch = prefetch
         self._positives = PositiveSets(pairs, table.num_items) if exclude_positives else None
         self._weight = training.weight
         self._hold_out_edges = hold_out_edges
@@ -181,7 +181,7 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         """
         if device.type != "cpu":
             self.place(device, room_on(device))
-        depth = self._prefetch
+        depth = self.prefetch
         if depth == "auto":
             depth = 2 if device.type == "cuda" else 0
         batches = prefetched(self, device, depth) if depth else (b.to(device) for b in self)

@@ -187,7 +187,7 @@ class Trainer:
             group["lr"] = rate
         with autocast(self._device, self._config.precision):
             z = self._replica(batch.nodes, self._seed * 1_000_003 + number)
-        part = loss_of(self.model, z, batch, self._config)
+        part = loss_of(z, batch, self._config, self.model.query)
         loss = self._team.total(part.detach()).item()
         self._check("loss", loss)
         self._optimizer.zero_grad(set_to_none=True)
