@@ -2,7 +2,7 @@
 
 The neighbourhoods are fixed, so what is sampled are the negatives, of which `negatives` says that
 any number of workers, and a resumed run, draw the same. Our own loader takes `sample_pairs`; the
-lists of edges that PyG's loaders want take six times as long as the nodes themselves.
+lists of edges that PyG's loaders want take as long again, and several times the memory.
 
 Shapes: P pairs, M negatives shared by them, h hard negatives a query, S nodes, T neighbours; B
 nodes that have their neighbours among the S.
