@@ -69,7 +69,7 @@ clean: ## remove the virtual environment and what tools left (what was published
 
 config-exists:
 	@test -f configs/$(DATA).toml || { echo "error: configs/$(DATA).toml: no such file; DATA is one of:" \
-		$(patsubst configs/%.toml,%,$(filter-out configs/paper.toml,$(wildcard configs/*.toml))) >&2; exit 2; }
+		$(patsubst configs/%.toml,%,$(filter-out configs/paper.toml configs/best.toml,$(wildcard configs/*.toml))) >&2; exit 2; }
 
 # install EXTRA, MINUTES: from the lock, into .venv, which is made first where there is none. A file
 # `.installing` that outlives its install marks a virtual environment whose install was killed and

@@ -33,12 +33,18 @@ _VALIDATION_SHARE, _SEED, _K = 0.1, 2018, 20
 _TUNED_EASE_ITEMS = 8_192  # a λ is tried in seconds on these, and in minutes on all
 _PINSAGE = Settings(
     {
-        "neighbourhoods": {"size": 10, "walks": 100},
+        "neighbourhoods": {"size": 20, "walks": 500},
         "model": {"layers": 1, "hidden": 64, "output": 64, "id_dropout": 0.0},
-        "negatives": {"shared": 1000},
-        "training": {"epochs": 3, "batch_size": 2048, "margin": 0.3},
+        "negatives": {"shared": 2000},
+        "training": {
+            "epochs": 4,
+            "batch_size": 4096,
+            "loss": "softmax",
+            "temperature": 0.1,
+            "learning_rate": 5e-3,
+        },
     },
-    orders=2,
+    orders=1,
 )
 
 
@@ -76,6 +82,9 @@ _METHODS = {
 def main() -> None:
     """Print the table, or the comparison of settings."""
     arguments = _arguments()
+    if not arguments.path.exists():
+        print(f"{arguments.path}: no such file, so nothing is certified; name a split as PATH")
+        return
     split = UserSplit.read(arguments.path)
     if arguments.tune:
         held = split.hold_out(_VALIDATION_SHARE, _SEED)
@@ -132,7 +141,8 @@ _TRIALS = {"item-kNN": _knn_trials, "EASE": _ease_trials, "PinSage": _pinsage_tr
 
 def _print_epoch(report: EpochReport) -> None:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
-    print(f"epoch {report.epoch}: loss {report.loss:.4f}, {metrics}, {report.seconds:.0f} s")
+    loss = "–" if report.loss is None else f"{report.loss:.4f}"
+    print(f"epoch {report.epoch}: loss {loss}, {metrics}, {report.seconds:.0f} s")
 
 
 def _print_table(columns: tuple[str, ...], rows: list[list[str]]) -> None:

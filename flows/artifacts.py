@@ -85,7 +85,8 @@ class TrainingProgress:
     def epoch(self, report: EpochReport) -> None:
         """Move on by an epoch. Early stopping may end the training before 100 %."""
         percent = min(100.0, 100.0 * report.epoch / self._epochs)
-        said = f"Epoch {report.epoch} of at most {self._epochs}, loss {report.loss:.4f}"
+        loss = "before training" if report.loss is None else f"loss {report.loss:.4f}"
+        said = f"Epoch {report.epoch} of at most {self._epochs}, {loss}"
         if self._artifact is None:
             made = create_progress_artifact(percent, key="training-progress", description=said)
             # The function is typed for callers that await as well; called plainly, it is done.

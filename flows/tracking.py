@@ -126,7 +126,7 @@ class TrackedRun:
         """One point of the training curve, by step."""
         validation = {f"valid_{name}": value for name, value in report.metrics.items()}
         curve = {
-            "loss": report.loss,
+            **({} if report.loss is None else {"loss": report.loss}),
             "learning_rate": report.learning_rate,
             "epoch_seconds": report.seconds,
             "epoch": float(report.epoch),

@@ -144,7 +144,7 @@ def _sweep(folder: Path) -> None:
     """Remove what killed processes left behind."""
     for leftover in folder.glob(".staging-[0-9]*-*"):
         owner = int(leftover.name.split("-")[1])
-        if owner != os.getpid() and not _alive(owner):
+        if owner != os.getpid() and not is_alive(owner):
             _log.info("removing %s, left behind by a process that is gone", leftover)
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -152,7 +152,8 @@ def _sweep(folder: Path) -> None:
                 leftover.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether there is a process with this id on this host."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

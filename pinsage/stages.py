@@ -14,8 +14,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import Config
-from pinsage.store import Artifact, Facts, Store, Workspace
+from pinsage.config import CHANGES_NO_WEIGHT, Config
+from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
+
+_TRAINING = (
+    "pinsage.data.pairs",
+    "pinsage.evaluation.embeddings",
+    "pinsage.evaluation.exact",
+    "pinsage.evaluation.exact_torch",
+    "pinsage.evaluation.metrics",
+    "pinsage.evaluation.ranking",
+    "pinsage.graph",
+    "pinsage.inference",
+    "pinsage.model",
+    "pinsage.retrieval.versions",
+    "pinsage.training",
+)
 
 if TYPE_CHECKING:
     from pinsage.training.loop import EpochReport
@@ -127,36 +141,37 @@ def train(
 ) -> Artifact:
     """Train on the training period, choose the epoch on the validation period.
 
-    `on_epoch` is called after each epoch, with its loss and validation metrics.
+    `on_epoch` is called after each epoch, with its loss and validation metrics. With
+    `training.warm_start` the published model is where it begins, and one of its inputs.
     """
+    from pinsage.training.champion import INPUT, Champion, find_champion
+
+    settings = _training_settings(config)
+    inputs = {
+        "items": parts.digest("items.parquet"),
+        "pairs": parts.digest("train.parquet", "valid.parquet"),
+        "graph": built.digest(),
+        "neighbourhoods": table.digest(),
+    }
+    champion = Champion("", None)
+    if config.training.warm_start:
+        champion = find_champion(
+            config.root, config.name, settings=settings, inputs=inputs, code=code_digest(_TRAINING)
+        )
+        inputs[INPUT] = champion.identity
 
     def build(work: Workspace) -> Facts:
         from pinsage.training.stage import write_trained
 
-        return write_trained(config, parts.path, built.path, table.path, work, on_epoch)
+        folders = (parts.path, built.path, table.path)
+        return write_trained(config, *folders, work, on_epoch, champion.path)
 
     return store.stage(
         "train",
         build,
-        settings=_training_settings(config),
-        inputs={
-            "items": parts.digest("items.parquet"),
-            "pairs": parts.digest("train.parquet", "valid.parquet"),
-            "graph": built.digest(),
-            "neighbourhoods": table.digest(),
-        },
-        code=(
-            "pinsage.data.pairs",
-            "pinsage.evaluation.embeddings",
-            "pinsage.evaluation.exact",
-            "pinsage.evaluation.exact_torch",
-            "pinsage.evaluation.metrics",
-            "pinsage.evaluation.ranking",
-            "pinsage.graph",
-            "pinsage.inference",
-            "pinsage.model",
-            "pinsage.training",
-        ),
+        settings=settings,
+        inputs=inputs,
+        code=_TRAINING,
     )
 
 
@@ -301,8 +316,7 @@ def report(
 def _training_settings(config: Config) -> dict[str, Any]:
     from pinsage.model.text import choose_encoder
 
-    # What changes only how fast or how safely the same weights are reached stays out of the key.
-    training = config.training.model_dump(exclude={"workers", "checkpoint_steps"})
+    training = config.training.model_dump(exclude=set(CHANGES_NO_WEIGHT))
     items = config.data.items
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {

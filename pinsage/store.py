@@ -100,11 +100,16 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a stage writes: `path` becomes the artifact, `scratch` survives a kill."""
+    """Where a stage writes: `path` becomes the artifact, `scratch` survives a kill.
+
+    `settings` and `inputs` are what the artifact is made with, as its manifest will say.
+    """
 
     path: Path
     scratch: Path
     key: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store:
@@ -142,7 +147,7 @@ class Store:
             scratch.mkdir(exist_ok=True)
             with staging_folder(target) as staging:
                 with Meter() as meter, _forgets_what_is_abandoned(scratch):
-                    facts = build(Workspace(staging, scratch, key))
+                    facts = build(Workspace(staging, scratch, key, settings, inputs))
                 manifest = Manifest(
                     stage=name,
                     key=key,

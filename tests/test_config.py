@@ -15,7 +15,8 @@ from pinsage.config import Config, changed, expand, load_config, parse_config
 from pinsage.errors import ConfigError
 
 FOLDER = Path(__file__).parents[1] / "configs"
-PROFILES = [FOLDER / "paper.toml"]  # settings of learning alone, laid over a data set's file
+# Settings of learning alone, laid over a data set's file.
+PROFILES = [FOLDER / "best.toml", FOLDER / "paper.toml"]
 CONFIGS = sorted(set(FOLDER.glob("*.toml")) - set(PROFILES))
 SMALLEST = 'name = "films"\n[data.interactions]\npath = "ratings.csv"\n'
 

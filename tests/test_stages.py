@@ -206,8 +206,10 @@ def written_modules(function: ast.FunctionDef) -> set[str]:
 def named_code(function: ast.FunctionDef) -> list[str]:
     """Names that a stage gives as its `code`."""
     given = [k for k in ast.walk(function) if isinstance(k, ast.keyword) and k.arg == "code"]
-    constants = [c for k in given for c in ast.walk(k) if isinstance(c, ast.Constant)]
-    return [str(constant.value) for constant in constants]
+    found = [node for keyword in given for node in ast.walk(keyword)]
+    constants = [str(node.value) for node in found if isinstance(node, ast.Constant)]
+    shared = [getattr(stages, node.id) for node in found if isinstance(node, ast.Name)]
+    return [*constants, *(name for each in shared if isinstance(each, tuple) for name in each)]
 
 
 def test_every_stage_names_all_the_code_that_its_result_depends_on() -> None:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from pinsage.config import Config
 from pinsage.data.pairs import Pairs
-from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import (
     PairValues,
     Ranks,
@@ -22,7 +21,7 @@ from pinsage.evaluation.metrics import (
 )
 from pinsage.evaluation.protocol import check_some
 from pinsage.evaluation.ranking import rank_pairs
-from pinsage.evaluation.stage import MODEL, PERIODS, ranking_device, read_pairs
+from pinsage.evaluation.stage import PERIODS, read_pairs, trained_scorer
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.store import Facts
 
@@ -38,7 +37,7 @@ def write_ranks(
     from pinsage.inference.local import embed_trained  # imports torch
 
     embeddings = embed_trained(config, parts, graph, table, trained)
-    scorer = EmbeddingScorer(MODEL, embeddings, device=ranking_device(config))
+    scorer = trained_scorer(config, trained, embeddings)
     num_items = Neighbourhoods.open(table).num_items
     facts: Facts = {"num_items": num_items}
     for period in PERIODS:

@@ -27,6 +27,7 @@ from pinsage.config.data import (
 )
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
+    CHANGES_NO_WEIGHT,
     ModelConfig,
     NegativesConfig,
     NeighbourhoodConfig,
@@ -45,6 +46,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",
     "ContractConfig",

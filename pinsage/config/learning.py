@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,9 @@ class ModelConfig(Settings):
     """Dimension of the embeddings."""
     normalize: bool = True
     """Embeddings of unit length, in training and retrieval alike. The paper does not."""
+    query_map: bool = False
+    """A query looks for items by a learned linear map of its embedding: what follows an item need
+    not be what is like it. In training and retrieval alike. The paper does not."""
     feature_channels: int = Field(32, ge=1, le=1024)
     """Width of each encoded feature column."""
     text_buckets: int = Field(4096, ge=8, le=1 << 22)
@@ -132,6 +135,9 @@ class TrainingConfig(Settings):
     """Pairs an epoch, drawn anew for each; 0 takes all."""
     learning_rate: float = Field(2e-3, gt=0.0)
     """Peak learning rate of Adam, reached by warm-up in the first epoch."""
+    rate_batch: int = Field(0, ge=0)
+    """Batch size that `learning_rate` is for: with another `batch_size` the peak is in proportion
+    (the linear scaling rule); 0 takes the rate as it is."""
     decay: float = Field(0.9, gt=0.0, le=1.0)
     """Factor on the learning rate each epoch after the first."""
     weight_decay: float = Field(1e-5, ge=0.0)
@@ -141,10 +147,37 @@ class TrainingConfig(Settings):
     validation_pairs: int = Field(20_000, ge=1)
     """Most validation pairs ranked after an epoch; more are sampled down."""
     workers: int = Field(0, ge=0, le=64)
-    """Processes that prepare minibatches; 0 prepares them in the training process."""
+    """Processes that sample minibatches; 0 samples in the training process."""
+    prefetch: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
+    """Minibatches that a thread makes ready while the step before computes; `auto` is 2 for a GPU
+    and 0 for the CPU, whose cores the step itself keeps busy."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the model's matrix products (autocast); loss, weights and optimiser are float32 anyway."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes a GPU if there is one."""
     threads: int = Field(2, ge=1, le=256)
     """CPU threads of the arithmetic: fixed, so that a machine's core count changes no bit."""
+    warm_start: bool = False
+    """Begin with the published model instead of a fresh one: items and values of features keep
+    their vectors by id and by value. What it scores before the first epoch counts as epoch 0."""
+    processes: int = Field(1, ge=1, le=4096)
+    """Processes that each train on an equal part of every step's pairs, with `threads` threads or
+    a GPU of their own; `batch_size` is that of all of them together."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints; one is written at each epoch's end as well."""
+    checkpoints_kept: int = Field(2, ge=1, le=1000)
+    """Checkpoints that stay while training goes on: the last ones, and the best epoch's besides."""
+
+    @model_validator(mode="after")
+    def _has_a_pair_for_each(self) -> TrainingConfig:
+        if self.processes > self.batch_size:
+            raise ValueError(
+                f"each of the processes needs a pair of every step: lower `processes`, or raise "
+                f"`batch_size` (got {self.processes:,} for {self.batch_size:,})"
+            )
+        return self
+
+
+CHANGES_NO_WEIGHT = frozenset({"workers", "prefetch", "checkpoint_steps", "checkpoints_kept"})
+"""Fields of `TrainingConfig` that change only how fast or how safely the same weights are
+reached: they stay out of an artifact's key, and a checkpoint is resumed with others."""

@@ -24,6 +24,7 @@ from pinsage.config import Config
 from pinsage.data.pairs import Pairs, consecutive_pairs
 from pinsage.evaluation.baselines import Content, Evidence, content_vectors, require_packages
 from pinsage.evaluation.embeddings import EmbeddingScorer
+from pinsage.evaluation.exact import Vectors
 from pinsage.evaluation.metrics import headline_k
 from pinsage.evaluation.protocol import rank_all, summarise
 from pinsage.evaluation.ranking import Ranking
@@ -32,6 +33,7 @@ from pinsage.evaluation.slices import SUPPORT, Part, categories_of
 from pinsage.evaluation.table import slices_to_markdown, to_json, to_markdown, to_rows
 from pinsage.evaluation.tuning import Trial, build_baselines
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.model.query import read_query_map
 from pinsage.store import Facts
 
 MODEL = "PinSage"
@@ -65,7 +67,7 @@ def write_evaluation(
     evidence = training_evidence(config, parts, built, items)
     content = evidence.content
     baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
-    scorers = [*baselines, EmbeddingScorer(MODEL, embeddings, device=ranking_device(config))]
+    scorers = [*baselines, trained_scorer(config, trained, embeddings)]
     catalog = Catalog(
         degree=built.item_degree,
         num_contexts=built.num_contexts,
@@ -126,8 +128,16 @@ def read_pairs(parts: Path, period: str, num_items: int) -> tuple[Pairs, int]:
     return pairs.take(np.flatnonzero(known)), num_unknown
 
 
-def ranking_device(config: Config) -> str:
-    """Where ranks are counted: `cuda` where training would use a GPU and there is one."""
+def trained_scorer(config: Config, trained: Path, embeddings: Vectors) -> EmbeddingScorer:
+    """PinSage as retrieval ranks, with the embeddings of a train artifact's model.
+
+    Ranks are counted on `cuda` where training would use a GPU and there is one.
+    """
+    queries = read_query_map(trained / "model")(embeddings)
+    return EmbeddingScorer(MODEL, embeddings, queries, device=_ranking_device(config))
+
+
+def _ranking_device(config: Config) -> str:
     import torch
 
     return "cuda" if config.training.device != "cpu" and torch.cuda.is_available() else "cpu"

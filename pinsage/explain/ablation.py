@@ -47,8 +47,9 @@ def ablate(
     ends = (query, item) if everything else (0, 1)
 
     def stripped(vectors: Matrix) -> Stripped:
-        score = float(vectors[ends[0]] @ vectors[ends[1]])
-        scorer = EmbeddingScorer("stripped", vectors)
+        queries = model.as_query_map()(vectors)
+        score = float(queries[ends[0]] @ vectors[ends[1]])
+        scorer = EmbeddingScorer("stripped", vectors, queries)
         return Stripped(score, standings(scorer, *ends, len(rows)) if everything else None)
 
     return Ablation(

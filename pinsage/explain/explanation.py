@@ -93,10 +93,11 @@ def explain(
 
 def _score(evidence: Evidence, query: int, item: int) -> Score:
     vectors = evidence.vectors
+    queries = evidence.model.as_query_map()(vectors)
     num_items = len(vectors)
     return Score(
-        value=float(vectors[query] @ vectors[item]),
+        value=float(queries[query] @ vectors[item]),
         metric="cosine" if evidence.model.config.normalize else "inner product",
         num_ranked=num_items - 1,
-        standing=standings(EmbeddingScorer("PinSage", vectors), query, item, num_items),
+        standing=standings(EmbeddingScorer("PinSage", vectors, queries), query, item, num_items),
     )

@@ -22,6 +22,7 @@ from torch_frame.nn.encoder import (
     TimestampEncoder,
 )
 
+from pinsage.model.dropout import hidden
 from pinsage.model.features import FeatureSpec
 
 
@@ -61,9 +62,9 @@ class ItemEncoder(nn.Module):
         self.id_dropout = id_dropout
 
     def forward(
-        self, features: TensorFrame, rows_S: Tensor, generator: torch.Generator | None = None
+        self, features: TensorFrame, rows_S: Tensor, dropout_key: int | None = None
     ) -> Tensor:
-        """Encode the items `rows_S` with their `features`; a generator switches dropout on.
+        """Encode the items `rows_S` with their `features`; a key, one a step, switches dropout on.
 
         Returns float32 [S, D].
         """
@@ -74,8 +75,7 @@ class ItemEncoder(nn.Module):
         is_known_S = rows_S < len(self.known)
         safe_S = rows_S.where(is_known_S, 0)
         keep_S = is_known_S & self.known[safe_S]
-        if generator is not None:
-            draw_S = torch.rand(len(rows_S), generator=generator, device=rows_S.device)
-            keep_S = keep_S & (draw_S >= self.id_dropout)
+        if dropout_key is not None:
+            keep_S = keep_S & ~hidden(rows_S, dropout_key, self.id_dropout)
         id_SD: Tensor = self.ids(safe_S)
         return h_SD + id_SD * keep_S.unsqueeze(1)

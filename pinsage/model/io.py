@@ -12,9 +12,8 @@ from pinsage.config import ModelConfig
 from pinsage.errors import ArtifactError
 from pinsage.model.features import FeatureSpec
 from pinsage.model.pinsage import PinSage
+from pinsage.model.query import ARCHITECTURE, WEIGHTS
 
-WEIGHTS = "weights.safetensors"
-ARCHITECTURE = "config.json"
 FEATURES = "features.json"
 
 

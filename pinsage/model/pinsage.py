@@ -18,6 +18,7 @@ from pinsage.config import ModelConfig
 from pinsage.model.conv import PinSageConv
 from pinsage.model.encoder import ItemEncoder
 from pinsage.model.features import FeatureSpec
+from pinsage.model.query import QueryMap
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,22 @@ class PinSage(nn.Module):
         )
         self.head_hidden = nn.Linear(width, width)  # G1, g
         self.head_output = nn.Linear(width, config.output, bias=False)  # G2
+        self.query_map: nn.Linear | None = None
+        if config.query_map:
+            self.query_map = nn.Linear(config.output, config.output, bias=False)  # M
+            nn.init.eye_(self.query_map.weight)  # begins as the paper's score
 
     @property
     def layers(self) -> list[PinSageConv]:
         """The K convolutions, the first to run first."""
         return cast("list[PinSageConv]", list(self.convs))
 
-    def forward(self, nodes: Nodes, generator: torch.Generator | None = None) -> Tensor:
-        """Embed the targets of the last layer; a generator switches dropout on.
+    def forward(self, nodes: Nodes, dropout_key: int | None = None) -> Tensor:
+        """Embed the targets of the last layer; a key, one a step, switches dropout on.
 
         Returns float32 [num_targets[-1], output].
         """
-        h_SD = self.encoder(nodes.features, nodes.rows_S, generator)
+        h_SD = self.encoder(nodes.features, nodes.rows_S, dropout_key)
         for conv, count in zip(self.layers, nodes.num_targets, strict=True):
             h_SD = conv.forward_table(
                 h_SD, h_SD[:count], nodes.neighbors_BT[:count], nodes.weights_BT[:count]
@@ -96,6 +101,20 @@ class PinSage(nn.Module):
         return self.head(h_SD)
 
     def head(self, h_BD: Tensor) -> Tensor:
-        """G2 · ReLU(G1 h + g), of unit length where `config.normalize` asks for it."""
-        z_BD: Tensor = self.head_output(F.relu(self.head_hidden(h_BD)))
+        """G2 · ReLU(G1 h + g), of unit length where `config.normalize` asks for it; float32."""
+        z_BD: Tensor = self.head_output(F.relu(self.head_hidden(h_BD))).float()
         return F.normalize(z_BD, dim=1) if self.config.normalize else z_BD
+
+    def query(self, z_BD: Tensor) -> Tensor:
+        """What embeddings search with: themselves, or M z of their length rule."""
+        if self.query_map is None:
+            return z_BD
+        y_BD: Tensor = self.query_map(z_BD)
+        return F.normalize(y_BD, dim=1) if self.config.normalize else y_BD
+
+    def as_query_map(self) -> QueryMap:
+        """`query` as a function of NumPy arrays."""
+        if self.query_map is None:
+            return QueryMap()
+        matrix = self.query_map.weight.detach().cpu().numpy().copy()
+        return QueryMap(matrix, self.config.normalize)

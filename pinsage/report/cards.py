@@ -127,7 +127,7 @@ def model_card(inputs: ReportInputs, history: list[Mapping[str, Any]]) -> ModelC
     facts = [
         ("Features", ", ".join(f"{column_name(n)} ({kind})" for n, kind in features.items())
                      or "none but the degree in the graph"),
-        ("Epochs", f"{len(history)} of at most {config.training.epochs}"),
+        ("Epochs", f"{history[-1]['epoch']} of at most {config.training.epochs}"),
         ("Seed", str(config.seed)),
         ("Software", one_line(origin.code, 60)),
         *([("Machine", one_line(origin.machine))] if origin.machine else []),

@@ -11,6 +11,7 @@ import numpy as np
 from pinsage.errors import ArtifactError
 from pinsage.evaluation.metrics import headline_k
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.model.query import read_query_map
 from pinsage.report.catalog import Catalog, Groups
 from pinsage.report.cosines import Cosines, Vectors
 from pinsage.report.evidence import Evidence
@@ -54,7 +55,13 @@ class Findings:
         graph, vectors = BipartiteGraph.open(inputs.graph), _vectors(inputs)
         _check_sizes(inputs, catalog, graph, vectors)
         queries = choose_queries(catalog.ids, graph.item_degree, config.report.queries)
-        sources = Sources.open(vectors, graph, evidence.tuning, inputs.champion)
+        sources = Sources.open(
+            vectors,
+            read_query_map(inputs.trained / "model"),
+            graph,
+            evidence.tuning,
+            inputs.champion,
+        )
         pictures = Pictures.of(config)
         most = config.report.map_points
         return cls(

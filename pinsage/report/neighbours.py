@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pinsage.evaluation.baselines import ItemKNNScorer
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.model.query import QueryMap
 from pinsage.report.catalog import TITLE_WIDTH, Catalog
 from pinsage.report.cosines import Vectors
 from pinsage.report.images import Pictures, web_address
@@ -76,12 +77,14 @@ class Sources:
 
     Attributes:
         vectors: float32 [N, d], the challenger
+        query: from its vectors to what they search with
         graph: over which the vectors are computed
         counted: item-kNN over that graph, with the settings that were chosen
         champion: None the first time
     """
 
     vectors: Vectors
+    query: QueryMap
     graph: BipartiteGraph
     counted: ItemKNNScorer
     champion: Published | None
@@ -90,6 +93,7 @@ class Sources:
     def open(
         cls,
         vectors: Vectors,
+        query: QueryMap,
         graph: BipartiteGraph,
         tuning: Sequence[Any],
         champion: Path | None,
@@ -102,7 +106,7 @@ class Sources:
         ]
         version = open_version(champion) if champion is not None else None
         counted = ItemKNNScorer(graph, **(chosen[0] if chosen else _UNTUNED))
-        return cls(vectors, graph, counted, version)
+        return cls(vectors, query, graph, counted, version)
 
 
 def query_cards(
@@ -116,7 +120,7 @@ def query_cards(
     order = np.argsort(-degree, kind="stable")
     rank = np.empty(len(degree), dtype=np.int64)
     rank[order] = np.arange(1, len(degree) + 1)
-    challenger = np.asarray(sources.vectors[queries]) @ np.asarray(sources.vectors).T
+    challenger = sources.query(np.asarray(sources.vectors[queries])) @ np.asarray(sources.vectors).T
     knn = sources.counted.score(queries)
     show = _Shower(catalog, pictures)
     return tuple(
@@ -196,7 +200,7 @@ def _former(
     own = np.flatnonzero(version.items["item_id"].astype(str).to_numpy() == item_id)
     if not len(own):
         return {}, "The champion does not know this item: it is new."
-    scores = version.vectors @ version.vectors[own[0]]
+    scores = version.vectors @ version.query(version.vectors[own[0]])
     found: dict[str, Scored] = {}
     for row in best(scores, int(own[0]), most):
         key, item = show.champion(version, row)

@@ -15,6 +15,7 @@ from pinsage.report.inputs import ReportInputs
 from pinsage.report.page import embedded_json
 from pinsage.report.tables import Table, full_table, slice_table, tuning_table
 from pinsage.report.text import (
+    NOTHING,
     column_name,
     count,
     day,
@@ -98,7 +99,7 @@ def _training(found: Findings) -> dict[str, Any]:
         "epochs": [
             {
                 "number": report["epoch"],
-                "loss": decimal(report["loss"]),
+                "loss": NOTHING if report["loss"] is None else decimal(report["loss"]),
                 "value": (percent if shares else decimal)(report["metrics"][found.metric]),
                 "seconds": duration(report["seconds"]),
             }

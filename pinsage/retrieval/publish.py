@@ -19,8 +19,16 @@ from pinsage.config import Config
 from pinsage.errors import ArtifactError
 from pinsage.files import publish_folder, staging_folder
 from pinsage.retrieval.index import FILE as INDEX_FILE
-from pinsage.retrieval.published import EMBEDDINGS, open_version
-from pinsage.retrieval.versions import find_by_key, locked, new_version, prune, shelf, switch
+from pinsage.retrieval.published import open_version
+from pinsage.retrieval.versions import (
+    EMBEDDINGS,
+    find_by_key,
+    locked,
+    new_version,
+    prune,
+    shelf,
+    switch,
+)
 from pinsage.store import MANIFEST, Artifact, Facts, Manifest, code_digest, digest_of, inventory
 
 REPORT = "report.html"

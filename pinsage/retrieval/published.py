@@ -17,19 +17,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pinsage.errors import ArtifactError, UnknownItemError
+from pinsage.model.query import QueryMap, read_query_map
 from pinsage.retrieval.index import FILE as INDEX_FILE
 from pinsage.retrieval.index import open_index
-from pinsage.retrieval.versions import current_version, named_version, shelf
+from pinsage.retrieval.versions import EMBEDDINGS, current_version, named_version, shelf
 from pinsage.store import Manifest, open_artifact
 
-EMBEDDINGS = "embeddings"
 _SUGGESTIONS = 5
 _TITLE_WIDTH = 60
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A related item; `score` is the inner product of the embeddings."""
+    """A related item; `score` is what training scored by."""
 
     rank: int
     item_id: Any
@@ -44,12 +44,14 @@ class Published:
     Attributes:
         items: item_id and title by row
         vectors: float32 [N, d]
+        query: from embeddings to what they search with
     """
 
     path: Path
     manifest: Manifest
     items: pd.DataFrame
     vectors: npt.NDArray[np.float32]
+    query: QueryMap
 
     @property
     def version(self) -> str:
@@ -100,9 +102,9 @@ class Published:
     def nearest(
         self, vector: npt.NDArray[np.float32], k: int, *, exclude: int = -1
     ) -> list[Neighbour]:
-        """The `k` items nearest to a vector [d], best first, without the row `exclude`."""
+        """The `k` best items for an item's embedding [d], without the row `exclude`."""
         wanted = min(k + (exclude >= 0), len(self.items))
-        scores, rows = self._index.search(np.ascontiguousarray(vector)[None], wanted)
+        scores, rows = self._index.search(np.ascontiguousarray(self.query(vector))[None], wanted)
         hits = [(int(r), float(s)) for r, s in zip(rows[0], scores[0], strict=True)]
         kept = [(row, score) for row, score in hits if row not in (exclude, -1)][:k]
         ids, titles = self.items["item_id"], self.items["title"]
@@ -154,4 +156,4 @@ def open_version(path: Path) -> Published:
     items = table.select(["item_id", "title"]).to_pandas()
     flat = pa.concat_arrays([pc.list_flatten(chunk) for chunk in table.column("vector").chunks])
     vectors = flat.to_numpy(zero_copy_only=False).reshape(len(items), -1)
-    return Published(path, manifest, items, vectors)
+    return Published(path, manifest, items, vectors, read_query_map(path / "model"))

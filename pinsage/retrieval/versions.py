@@ -22,6 +22,7 @@ from pinsage.errors import ArtifactError
 from pinsage.files import discard, write_atomic
 from pinsage.store import MANIFEST, Manifest, open_artifact, read_manifest
 
+EMBEDDINGS = "embeddings"  # folder of a version: shards of item_id, title and vector
 _CURRENT = "CURRENT"
 _WITHDRAWN = "withdrawn"
 _STAMP = "%Y%m%dt%H%M%Sz"

@@ -1,13 +1,16 @@
 """Minibatches ready for the model: PyG's LinkLoader over the neighbourhood sampler.
 
+Producer and consumer (PinSage §3.3): `batches` makes them in a thread, ahead of the step.
+
 Shapes: P pairs, M negatives shared by them, h hard negatives a query, S nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -17,13 +20,15 @@ from torch.utils.data import Sampler
 from torch_frame.data import TensorFrame
 from torch_geometric.data import Data
 from torch_geometric.loader import LinkLoader
-from torch_geometric.sampler import SamplerOutput
 
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
+from pinsage.training.catalog import Catalog, room_on, send, send_nodes, tensors_of
 from pinsage.training.negatives import PositiveSets, not_the_pair
+from pinsage.training.origin import array_digest
 from pinsage.training.pairs import TrainingPairs
-from pinsage.training.sampler import NeighbourhoodSampler
+from pinsage.training.prefetch import prefetched
+from pinsage.training.sampler import NeighbourhoodSampler, PairSample
 
 _CHUNK = 1 << 16
 
@@ -39,6 +44,7 @@ class MiniBatch:
         hard_Ph: int64, likewise positions; -1 where a query has no more hard negatives
         log_chance_M: float32, how likely each negative was to be drawn
         weight_P: float32, of each pair in the loss
+        share: float32, of the step's pairs that are in this minibatch: 1 unless a team trains
     """
 
     nodes: Nodes
@@ -49,12 +55,22 @@ class MiniBatch:
     hard_Ph: Tensor
     log_chance_M: Tensor
     weight_P: Tensor
+    share: Tensor
 
     def to(self, device: torch.device) -> MiniBatch:
-        """The same on another device."""
+        """The same on another device; the host does not wait for copies to a GPU."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "nodes"}
-        moved = {name: tensor.to(device) for name, tensor in tensors.items()}
-        return replace(self, nodes=self.nodes.to(device), **moved)
+        moved = {name: send(tensor, device) for name, tensor in tensors.items()}
+        return replace(self, nodes=send_nodes(self.nodes, device), **moved)
+
+    def visit(self, see: Callable[[Tensor], object]) -> None:
+        """Call `see` with each tensor."""
+        for part in (self, self.nodes):
+            for value in (getattr(part, field.name) for field in fields(part)):
+                if isinstance(value, Tensor):
+                    see(value)
+        for tensor in tensors_of(self.nodes.features):
+            see(tensor)
 
 
 class EpochOrder(Sampler[int]):
@@ -97,6 +113,8 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         exclude_positives: whether no positive of a query is a negative of it
         hold_out_edges: whether the step's pairs are taken out of each other's neighbours
         workers: processes that sample ahead; 0 samples in this one
+        prefetch: minibatches that a thread makes ready ahead; 0 makes each when it is asked for,
+            "auto" is 2 for a GPU and 0 for the CPU
     """
 
     def __init__(
@@ -112,10 +130,11 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         exclude_positives: bool = True,
         hold_out_edges: bool = False,
         workers: int = 0,
+        prefetch: int | Literal["auto"] = 0,
     ) -> None:
         pairs = training.pairs
-        self._table = table
-        self._features = features
+        self._catalog = Catalog(table, features)
+        self._prefetch = prefetch
         self._positives = PositiveSets(pairs, table.num_items) if exclude_positives else None
         self._weight = training.weight
         self._hold_out_edges = hold_out_edges
@@ -137,42 +156,78 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: it samples, and joins no features."""
-        return {**self.__dict__, "_features": None, "_positives": None}
+        return {**self.__dict__, "_catalog": None, "_positives": None}
 
     def begin(self, epoch: int, *, step: int = 0) -> None:
         """Position the loader at a step of an epoch; the next iteration starts there."""
         self._sampler.epoch = self.order.epoch = epoch
         self.order.skip = step * self.batch_size
 
-    def filter_fn(self, out: SamplerOutput) -> MiniBatch:
+    def digests(self) -> dict[str, str]:
+        """Digests of the data by name: the pairs with their weights, the neighbours, features."""
+        table, features = self._catalog.table, self._catalog.features
+        pairs = self.input_data.row.numpy(), self.input_data.col.numpy(), self._weight
+        return {
+            "pairs": array_digest(pairs),
+            "neighbourhoods": array_digest([table.neighbors, table.weights]),
+            "features": array_digest(part.cpu().numpy() for part in tensors_of(features)),
+        }
+
+    @contextmanager
+    def batches(self, device: torch.device) -> Iterator[Iterator[MiniBatch]]:
+        """Minibatches on a device, from where `begin` has set; left early, all work ends.
+
+        What of the catalog fits there moves to the device first.
+        """
+        if device.type != "cpu":
+            self.place(device, room_on(device))
+        depth = self._prefetch
+        if depth == "auto":
+            depth = 2 if device.type == "cuda" else 0
+        batches = prefetched(self, device, depth) if depth else (b.to(device) for b in self)
+        with closing(batches):
+            yield batches
+
+    def place(self, device: torch.device, room: int) -> None:
+        """Keep what fits in `room` bytes of features and table on the device of the model."""
+        # Pairs are held out of the neighbours on the host.
+        self._catalog.place(device, room, table=not self._hold_out_edges)
+        self._sampler.looks_up = not self._catalog.looks_up
+
+    def collate_fn(self, index: list[int]) -> PairSample:
+        """Sample a batch; PyG's own would have the neighbours as a list of edges as well."""
+        return self._sampler.sample_pairs(self.input_data[index])
+
+    def filter_fn(self, sample: PairSample) -> MiniBatch:
         """Join the sampled nodes with features, weights and the mask of allowed negatives."""
-        input_id, query_P, positive_P, negative_M, hard_Ph, local_BT = out.metadata
-        within = np.cumsum(out.num_sampled_nodes)
-        weights_BT = torch.from_numpy(self._table.weights[out.node[: len(local_BT)].numpy()])
+        nodes = self._catalog.nodes(sample)
         if self._hold_out_edges:
-            ends = (query_P.numpy(), positive_P.numpy())
-            local, weights = hold_out(local_BT.numpy(), weights_BT.numpy(), *ends)
-            local_BT, weights_BT = torch.from_numpy(local), torch.from_numpy(weights)
-        nodes = Nodes(
-            rows_S=out.node,
-            features=self._features[out.node],
-            neighbors_BT=local_BT,
-            weights_BT=weights_BT,
-            num_targets=tuple(int(n) for n in within[-2::-1]),
-        )
-        rows = [out.node[at].numpy() for at in (query_P, positive_P, negative_M)]
+            nodes = _held_out(nodes, sample)
+        part = self._sampler.team.part(len(sample.query_P))
+        places = (sample.query_P[part], sample.positive_P[part], sample.negative_M)
+        rows = [sample.rows_S[at].numpy() for at in places]
         if self._positives is None:
             allowed = not_the_pair(*rows)
         else:
             allowed = self._positives.allowed(rows[0], rows[2])
         return MiniBatch(
-            nodes, query_P, positive_P, negative_M, torch.from_numpy(allowed), hard_Ph,
+            nodes, *places, torch.from_numpy(allowed), sample.hard_Ph,
             log_chance_M=torch.from_numpy(self._log_chance[rows[2]]),
-            weight_P=torch.from_numpy(self._weight[input_id.numpy()]),
+            weight_P=torch.from_numpy(self._weight[sample.input_id[part].numpy()]),
+            share=torch.tensor(len(places[0]) / len(sample.query_P)),
         )  # fmt: skip
 
 
-Local = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+def _held_out(nodes: Nodes, sample: PairSample) -> Nodes:
+    """Without the edges of the whole batch's pairs, as far as both ends are here."""
+    here = (sample.query_P >= 0) & (sample.positive_P >= 0)
+    ends = sample.query_P[here].numpy(), sample.positive_P[here].numpy()
+    cut = hold_out(nodes.neighbors_BT.numpy(), nodes.weights_BT.numpy(), *ends)
+    neighbors_BT, weights_BT = (torch.from_numpy(part) for part in cut)
+    return replace(nodes, neighbors_BT=neighbors_BT, weights_BT=weights_BT)
+
+
+Local = np.ndarray[tuple[int, int], np.dtype[np.int32]]
 Weights = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -193,7 +248,7 @@ def hold_out(
     return local, weights
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _cut(local: Any, weights: Any, start: Any, partner: Any) -> None:
     for row in range(len(local)):
         if start[row] == start[row + 1]:

@@ -212,7 +212,7 @@ def not_the_pair(
     return allowed
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _forbid(query: Any, negative: Any, indptr: Any, positive: Any, stamp: Any, mask: Any) -> None:
     for column, item in enumerate(negative):
         stamp[item] = column

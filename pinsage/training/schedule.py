@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import math
 
+from pinsage.config import TrainingConfig
+
+
+def peak_rate(config: TrainingConfig) -> float:
+    """The rate at the end of the warm-up, in proportion to the batch where that is asked for."""
+    scale = config.batch_size / config.rate_batch if config.rate_batch else 1.0
+    return config.learning_rate * scale
+
 
 def learning_rate(step: int, *, peak: float, epoch_steps: int, decay: float) -> float:
     """Linear warm-up to `peak` over the first epoch, then a factor `decay` an epoch.

@@ -23,12 +23,18 @@ from pinsage.model.text import choose_encoder
 from pinsage.model.text_vectors import SentenceVectors
 from pinsage.store import Facts, Workspace
 from pinsage.training.checkpoint import Checkpoints
+from pinsage.training.launch import Sources, train_in_processes
 from pinsage.training.loader import PairLoader
 from pinsage.training.loop import EpochReport, Trainer
 from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
+from pinsage.training.origin import Origin
 from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.sampler import NeighbourhoodSampler
+from pinsage.training.team import Team
 from pinsage.training.validation import Validation
+from pinsage.training.warm import start_warm
+
+_ALONE = Team()
 
 
 def write_trained(
@@ -38,32 +44,71 @@ def write_trained(
     table: Path,
     work: Workspace,
     on_epoch: Callable[[EpochReport], None] | None,
+    champion: Path | None = None,
 ) -> Facts:
-    """Train, and write `model/` and `history.json`. All paths are artifact folders."""
+    """Train, and write `model/` and `history.json`. All paths are artifact folders.
+
+    `champion` is the folder of the published version to start from; None for a cold start.
+
+    Raises TrainingError where training cannot go on, or one of its processes fails.
+    """
+    sources = Sources(parts, graph, table, champion)
+    if config.training.processes > 1:
+        return train_in_processes(config, sources, work, on_epoch)
+    return train_part(config, sources, work, on_epoch, Team(), pick_device(config.training.device))
+
+
+def train_part(
+    config: Config,
+    sources: Sources,
+    work: Workspace,
+    on_epoch: Callable[[EpochReport], None] | None,
+    team: Team,
+    device: torch.device,
+) -> Facts:
+    """Train with a team. Its leader writes and reports, and returns the facts."""
     torch.set_num_threads(config.training.threads)
-    whole, neighbourhoods = BipartiteGraph.open(graph), Neighbourhoods.open(table)
+    parts = sources.parts
+    whole, neighbourhoods = BipartiteGraph.open(sources.graph), Neighbourhoods.open(sources.table)
     model, features = build_model(config, parts, whole.item_degree)
+    kept = _warmed(model, sources)
     pairs = training_pairs(parts / "train.parquet", config.pairs, config.seed)
     validation = Validation(config, parts, features, neighbourhoods)
     trained_on, near = _trained_on(config, whole, neighbourhoods)
-    loader = build_loader(config, pairs, trained_on, near, features)
     trainer = Trainer(
-        model.to(pick_device(config.training.device)),
-        loader,
+        model.to(device),
+        build_loader(config, pairs, trained_on, near, features, team),
         validation,
         score=validation.score,
         config=config.training,
         seed=config.seed,
-        checkpoints=Checkpoints(work.scratch),
+        checkpoints=Checkpoints(work.scratch, keep=config.training.checkpoints_kept),
+        origin=Origin(work.settings, work.inputs),
+        is_warm=kept is not None,
+        team=team,
     )
-    history = trainer.fit(on_epoch)
-    save_model(trainer.model.cpu(), work.path / "model")
+    trainer.fit(on_epoch if team.leads else None)
+    if not team.leads:
+        return {}
+    warm = {} if kept is None else {"warm_items": kept}
+    return {"num_pairs": len(pairs), **_written(trainer, work), **warm}
+
+
+def _warmed(model: PinSage, sources: Sources) -> int | None:
+    """Items that have kept their vectors from the champion; None for a cold start."""
+    if sources.champion is None:
+        return None
+    return start_warm(model, read_items(sources.parts)["item_id"].tolist(), sources.champion)
+
+
+def _written(trainer: Trainer, work: Workspace) -> Facts:
+    history, model = trainer.progress.history, trainer.model.cpu()
+    save_model(model, work.path / "model")
     (work.path / "history.json").write_text(json.dumps([asdict(r) for r in history], indent=2))
     best = history[trainer.progress.best_epoch]
     return {
-        "num_pairs": len(pairs),
         "num_parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": len(history),
+        "epochs": trainer.progress.epoch,
         "best_epoch": best.epoch,
         **{f"best_{name}": value for name, value in best.metrics.items()},
     }
@@ -108,6 +153,7 @@ def build_loader(
     graph: BipartiteGraph,
     table: Neighbourhoods,
     features: TensorFrame,
+    team: Team = _ALONE,
 ) -> PairLoader:
     """Minibatches of the pairs with their negatives; `graph` and `table` are trained on."""
     chosen, pairs = config.negatives, training.pairs
@@ -120,6 +166,7 @@ def build_loader(
         hops=config.model.layers,
         negatives=SharedNegatives.of(graph.item_degree, pairs.positive_row, chosen, config.seed),
         hard=hard,
+        team=team,
     )
     return PairLoader(
         training,
@@ -132,15 +179,26 @@ def build_loader(
         exclude_positives=chosen.exclude_positives,
         hold_out_edges=config.training.hold_out_edges,
         workers=config.training.workers,
+        prefetch=config.training.prefetch,
     )
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of `training.device`. Raises TrainingError where it is not there."""
+def pick_device(name: str, place: int = 0) -> torch.device:
+    """The device of `training.device` for the process at `place` among those of this host.
+
+    Raises TrainingError where it is not there.
+    """
     has_gpu = torch.cuda.is_available()
     if name == "cuda" and not has_gpu:
         raise TrainingError(
             "training.device is cuda, and torch sees no GPU; set it to auto or cpu, or install "
             "a torch build for this GPU's driver"
         )
-    return torch.device("cuda" if has_gpu and name != "cpu" else "cpu")
+    if not has_gpu or name == "cpu":
+        return torch.device("cpu")
+    if place and place >= torch.cuda.device_count():
+        raise TrainingError(
+            f"training.processes needs GPU {place} of this host, which has "
+            f"{torch.cuda.device_count()}; lower it, or set training.device to cpu"
+        )
+    return torch.device("cuda", place) if place else torch.device("cuda")

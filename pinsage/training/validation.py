@@ -57,9 +57,10 @@ class Validation:
         device = next(model.parameters()).device
         block = self._config.embed.block
         embeddings = embed_items(model.cpu(), self._features, self._table, block=block)
+        queries = model.as_query_map()(embeddings)
         model.to(device)
         ranks = rank_pairs(
-            EmbeddingScorer("PinSage", embeddings),
+            EmbeddingScorer("PinSage", embeddings, queries),
             self._query,
             self._positive,
             num_items=self._table.num_items,

@@ -77,7 +77,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("training.weight_decay", low=1e-6, high=1e-3, log=True),
     # How far "what follows" reaches.
-    Setting("pairs.window", choices=(1, 2, 5)),
+    Setting("pairs.window", choices=(1, 2, 5, 10)),
     Setting(
         "pairs.decay", low=0.5, high=1.0,
         only=Condition("pairs.window", (1,), is_among=False),
@@ -85,8 +85,10 @@ SETTINGS: tuple[Setting, ...] = (
     # Between ranking relatedness (0) and ranking popularity away (1).
     Setting("negatives.power", low=0.0, high=1.0),
     Setting("negatives.hard", choices=(0, 6)),
+    Setting("negatives.exclude_positives", choices=(True, False)),
     Setting("model.hidden", choices=(64, 128, 256)),
     Setting("model.layers", choices=(1, 2)),
+    Setting("model.query_map", choices=(False, True)),
     Setting("neighbourhoods.size", choices=(10, 20, 50)),
     Setting(
         "model.id_dropout", low=0.0, high=0.8, only=Condition("model.id_embedding", (True,))

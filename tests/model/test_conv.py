@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch_geometric.nn import MessagePassing
 
-from pinsage.model.conv import Aggregator, PinSageConv, pool
+from pinsage.model.conv import PinSageConv
+from pinsage.model.pooling import Aggregator, pool
 
 Vectors = npt.NDArray[np.float64]
 
@@ -136,6 +137,37 @@ def test_padding_reads_nothing_from_the_node_it_stands_on() -> None:
     neighbors, weights = torch.tensor([[2, -1], [-1, -1]]), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     expected = torch.stack([projected[2], torch.zeros(4)])
     torch.testing.assert_close(pool(projected, neighbors, weights), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_the_gradient_of_the_pool_is_that_of_torchs_own(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    neighbors = torch.randint(-1, 30, (200, 7), generator=generator)
+    weights = torch.rand(200, 7, generator=generator) * (neighbors >= 0)
+    upstream = torch.randn(200, 16, generator=generator)
+    ours, theirs = (torch.randn(30, 16, generator=generator).requires_grad_() for _ in range(2))
+    pool(ours, neighbors.to(dtype), weights).backward(upstream)
+    torch.nn.functional.embedding_bag(
+        neighbors.clamp(min=0), theirs, mode="sum", per_sample_weights=weights
+    ).backward(upstream)
+    assert ours.grad is not None
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-6)
+
+
+def test_in_bfloat16_a_node_of_many_targets_keeps_the_sum_of_their_gradients() -> None:
+    # One by one in bfloat16 the sum would stand still at 256: 256 + 1 rounds to 256.
+    projected = torch.ones(1, 4, dtype=torch.bfloat16, requires_grad=True)
+    pooled = pool(projected, torch.zeros(4096, 1, dtype=torch.int32), torch.ones(4096, 1))
+    pooled.sum().backward()
+    assert projected.grad is not None
+    assert projected.grad.tolist() == [[4096.0] * 4]
+
+
+def test_of_an_empty_table_the_gradient_is_zero() -> None:
+    projected = torch.ones(3, 4, requires_grad=True)
+    pool(projected, torch.full((2, 2), -1), torch.zeros(2, 2)).sum().backward()
+    assert projected.grad is not None
+    assert projected.grad.tolist() == [[0.0] * 4] * 3
 
 
 @pytest.mark.parametrize("aggregator", ["importance", "mean", "max"])

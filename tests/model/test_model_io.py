@@ -11,8 +11,9 @@ import torch
 from pinsage.config import ModelConfig
 from pinsage.errors import ArtifactError
 from pinsage.model.features import FeatureSpec
-from pinsage.model.io import ARCHITECTURE, FEATURES, WEIGHTS, load_model, save_model
+from pinsage.model.io import FEATURES, load_model, save_model
 from pinsage.model.pinsage import PinSage
+from pinsage.model.query import ARCHITECTURE, WEIGHTS
 
 
 @pytest.fixture(params=[True, False], ids=["with ids", "content only"])

@@ -136,11 +136,18 @@ def write_history(folder: Path, epochs: int = 6) -> None:
     (folder / "history.json").write_text(json.dumps(history))
 
 
+def write_architecture(folder: Path) -> None:
+    """What a model's folder says of it: no map for queries."""
+    (folder / "model").mkdir()
+    (folder / "model" / "config.json").write_text(json.dumps({"model": {"output": 8}}))
+
+
 def published_version(
     folder: Path, ids: list[Any], titles: list[str], vectors: npt.NDArray[np.float32]
 ) -> Path:
-    """A published version as consumers open it, without an index and a model."""
+    """A published version as consumers open it, without an index and weights."""
     (folder / "embeddings").mkdir(parents=True)
+    write_architecture(folder)
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     table = pa.table({"item_id": ids, "title": titles, "vector": flat})
     pq.write_table(table, folder / "embeddings" / "part-00000.parquet")
@@ -256,6 +263,7 @@ def make_inputs(tmp_path_factory: pytest.TempPathFactory) -> MakeInputs:
         periods = {"valid": drawn_period(1, chosen), "test": drawn_period(2, chosen)}
         write_evaluated(folder / "evaluated", periods, NUM_ITEMS, KS)
         write_history(folder / "trained")
+        write_architecture(folder / "trained")
         (folder / "ingested").mkdir()
         frame = catalog_frame(titles or {}, genres or {})
         if images is not None:

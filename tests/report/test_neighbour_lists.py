@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pinsage.evaluation.baselines import ItemKNNScorer
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.model.query import QueryMap
 from pinsage.report.catalog import Catalog
 from pinsage.report.images import Pictures
 from pinsage.report.neighbours import QueryCard, Sources, best, query_cards
@@ -37,7 +38,7 @@ def graph() -> BipartiteGraph:
 def cards(graph: BipartiteGraph, champion: Path | None, most: int = 2) -> tuple[QueryCard, ...]:
     titles = tuple(f"Title {name}" for name in IDS)
     catalog = Catalog(IDS, titles, None, (), ())
-    sources = Sources.open(VECTORS, graph, [], champion)
+    sources = Sources.open(VECTORS, QueryMap(), graph, [], champion)
     return query_cards([0, 4], sources, catalog, Pictures(Path()), most)
 
 
@@ -62,7 +63,7 @@ def test_item_knn_is_the_scorer_with_the_setting_that_was_chosen(graph: Bipartit
         {"baseline": "item-kNN", "settings": {"shrink": 5.0}, "hit_rate": 0.1, "chosen": False},
         {"baseline": "item-kNN", "settings": {"shrink": 1.0}, "hit_rate": 0.2, "chosen": True},
     ]
-    assert Sources.open(VECTORS, graph, trials, None).counted.shrink == 1.0
+    assert Sources.open(VECTORS, QueryMap(), graph, trials, None).counted.shrink == 1.0
     card = cards(graph, None)[0]
     expected = ItemKNNScorer(graph, 20.0).score(np.array([0], dtype=np.int32))[0]
     assert card.lists[1].entries[0].score == pytest.approx(expected[1])
@@ -90,7 +91,7 @@ def test_champion_ids_of_another_type_are_found(
     vectors = np.array([[1, 0], [0, 1]], dtype=np.float32)
     champion = write_version(tmp_path / "v1", [1, 2], ["One", "Two"], vectors)
     catalog = Catalog(("2", "1", "x", "y", "z"), ("Two", "One", "x", "y", "z"), None, (), ())
-    sources = Sources.open(VECTORS, graph, [], champion)
+    sources = Sources.open(VECTORS, QueryMap(), graph, [], champion)
     (card,) = query_cards([1], sources, catalog, Pictures(Path()), 1)
     assert titles(card, 0) == ["Two"]
 

@@ -53,7 +53,9 @@ def artifacts(
 
     def train(work: Workspace) -> Facts:
         (work.path / "model").mkdir()
-        (work.path / "model" / "config.json").write_text(json.dumps({"output": matrix.shape[1]}))
+        (work.path / "model" / "config.json").write_text(
+            json.dumps({"model": {"output": matrix.shape[1]}})
+        )
         (work.path / "history.json").write_text("[]")
         return {}
 

@@ -11,7 +11,8 @@ import pytest
 from pinsage.errors import ArtifactError, UnknownItemError
 from pinsage.retrieval import published
 from pinsage.retrieval.index import FILE
-from pinsage.retrieval.published import EMBEDDINGS, Published, load_published, open_version
+from pinsage.retrieval.published import Published, load_published, open_version
+from pinsage.retrieval.versions import EMBEDDINGS
 from pinsage.store import MANIFEST
 
 if TYPE_CHECKING:

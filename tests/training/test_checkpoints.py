@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,43 @@ def test_saving_after_a_fall_back_drops_damaged_later_ones(
     three.save(25, numbered(25))
     assert_latest(three, 25)
     assert steps(tmp_path) == ["step-0000000020", "step-0000000025"]
+
+
+def test_the_best_stays_besides_the_last_ones(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, keep=2)
+    for step, best in ((10, None), (20, 20), (30, 20), (40, 20), (50, 20)):
+        made.save(step, replace(numbered(step), best=best))
+    assert steps(tmp_path) == [f"step-{step:010d}" for step in (20, 40, 50)]
+    assert torch.equal(made.of_step(20).tensors["w"], numbered(20).tensors["w"])
+
+
+def test_of_two_that_name_different_bests_both_bests_stay(tmp_path: Path) -> None:
+    made = Checkpoints(tmp_path, keep=2)
+    for step, best in ((10, 10), (20, 10), (30, 10), (40, 40)):
+        made.save(step, replace(numbered(step), best=best))
+    assert steps(tmp_path) == [f"step-{step:010d}" for step in (10, 30, 40)]
+    made.save(50, replace(numbered(50), best=40))  # nobody names the first any more
+    assert steps(tmp_path) == [f"step-{step:010d}" for step in (40, 50)]
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_stay_as_are_asked_for(tmp_path: Path, keep: int) -> None:
+    made = Checkpoints(tmp_path, keep=keep)
+    for step in range(1, 6):
+        made.save(step, numbered(step))
+    assert steps(tmp_path) == [f"step-{step:010d}" for step in range(6 - keep, 6)]
+
+
+def test_one_whose_best_is_damaged_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Checkpoints(tmp_path, keep=2)
+    for step, best in ((10, 10), (20, 10), (30, 10), (40, 40), (50, 40)):
+        made.save(step, replace(numbered(step), best=best))
+    made = Checkpoints(tmp_path, keep=2)
+    (tmp_path / "step-0000000040" / "tensors.safetensors").unlink()
+    assert made.latest() is None  # 50 names it, and it is itself the one before
+    assert "step-0000000040" in caplog.text
 
 
 @pytest.mark.parametrize("step", [30, 40])

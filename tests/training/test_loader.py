@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import torch
 
 from pinsage.graph.neighbourhoods import Neighbourhoods
-from pinsage.training.loader import EpochOrder, MiniBatch, PairLoader
+from pinsage.training.loader import EpochOrder, PairLoader
 from pinsage.training.sampler import NeighbourhoodSampler
+from tests.training.same_batches import assert_same_batches
 
 MakeLoader = Callable[..., PairLoader]
-
-
-def assert_same_batches(left: list[MiniBatch], right: list[MiniBatch]) -> None:
-    assert len(left) == len(right)
-    for one, other in zip(left, right, strict=True):
-        assert one.nodes.num_targets == other.nodes.num_targets
-        for name in (field.name for field in fields(MiniBatch) if field.name != "nodes"):
-            assert torch.equal(getattr(one, name), getattr(other, name)), name
-        for name in ("rows_S", "neighbors_BT", "weights_BT"):
-            assert torch.equal(getattr(one.nodes, name), getattr(other.nodes, name)), name
-        assert one.nodes.features == other.nodes.features
 
 
 def test_an_epoch_holds_every_pair_once(town: SimpleNamespace, make_loader: MakeLoader) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pinsage.training.schedule import learning_rate
+from pinsage.config import TrainingConfig
+from pinsage.training.schedule import learning_rate, peak_rate
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,9 @@ def test_an_epoch_of_one_step_has_no_warm_up() -> None:
 
 def test_without_decay_it_stays_at_the_peak() -> None:
     assert learning_rate(1000, peak=0.1, epoch_steps=3, decay=1.0) == 0.1
+
+
+@pytest.mark.parametrize(("rate_batch", "expected"), [(0, 0.002), (512, 0.008), (4096, 0.001)])
+def test_the_peak_is_in_proportion_to_the_batch(rate_batch: int, expected: float) -> None:
+    config = TrainingConfig(learning_rate=0.002, batch_size=2048, rate_batch=rate_batch)
+    assert peak_rate(config) == pytest.approx(expected)

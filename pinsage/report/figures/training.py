@@ -35,7 +35,8 @@ def training_figure(history: History, metric: str) -> Figure:
     epochs = [int(report["epoch"]) for report in history]
     scores = [float(report["metrics"][metric]) for report in history]
     best = best_epoch(history, metric)
-    above.plot(epochs, [float(r["loss"]) for r in history], marker="o", markersize=4,
+    losses = [np.nan if r["loss"] is None else float(r["loss"]) for r in history]  # none in epoch 0
+    above.plot(epochs, losses, marker="o", markersize=4,
                color=NEUTRAL, clip_on=False)  # fmt: skip
     above.set_ylim(0, None)
     heading(above, "Training loss, mean of the epoch")
