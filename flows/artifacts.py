@@ -67,6 +67,14 @@ def show_ablation(compared: Artifact) -> None:
     create_table_artifact(rows, key="ablation-table", description="One row a number")
 
 
+def show_tuning(concluded: Artifact) -> None:
+    """What was chosen, as a profile to copy, and every method at its best."""
+    table = concluded.file("table.md").read_text(encoding="utf-8")
+    profile = concluded.file("best.toml").read_text(encoding="utf-8")
+    markdown = f"# Chosen on validation\n\n```toml\n{profile}```\n\n{table}"
+    create_markdown_artifact(markdown, key="tuning", description="The best settings")
+
+
 class TrainingProgress:
     """A progress bar in Prefect's pages; it appears with the first epoch that is trained."""
 

@@ -110,6 +110,32 @@ def ablation(
 
 
 @app.command(rich_help_panel=_PANEL)
+def tune(
+    config_file: ConfigNeeded,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Settings to try, of PinSage and of each baseline.")
+    ] = 30,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GROUP.KEY", help="Settings to choose; may be repeated. Else all."),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose settings on validation, of PinSage and the baselines, with one budget."""
+    config = load_config(config_file, tuple(overrides or ()))
+    from pinsage.tuning.space import Space
+
+    Space.of(config, only or ())  # a wrong name is an error before servers start
+    concluded = _run_flow("tune", config, trials=trials, only=only)
+    if as_json:
+        print_json(_document(concluded))
+    else:
+        typer.echo(concluded.file("table.md").read_text(encoding="utf-8"))
+        typer.echo(f"best settings: {config.root / 'tuning' / config.name}.toml")
+
+
+@app.command(rich_help_panel=_PANEL)
 def ui(
     profile: Annotated[str, typer.Option(help="How the servers run: local.")] = "local",
     root: Annotated[Path, typer.Option(help="Folder that holds everything written.")] = Path("var"),

@@ -120,7 +120,8 @@ def places_table(places: dict[str, str | Path]) -> Table:
 
 def _cost(event: StageEvent) -> str:
     memory = f"  peak {event.peak_mib:6,.0f} MiB" if event.peak_mib else ""
-    return f"{event.seconds:7.1f} s{memory}"
+    note = f"  {event.note}" if event.note else ""
+    return f"{event.seconds:7.1f} s{memory}{note}"
 
 
 def _cell(cell: Cell) -> Text:

@@ -27,7 +27,9 @@ class StageEvent:
 
     def __str__(self) -> str:
         if self.state == "done":
-            return f"{self.stage}: done in {self.seconds:.1f} s, peak {self.peak_mib:,.0f} MiB"
+            note = f" ({self.note})" if self.note else ""
+            cost = f"{self.seconds:.1f} s, peak {self.peak_mib:,.0f} MiB"
+            return f"{self.stage}: done in {cost}{note}"
         if self.state == "reused":
             return f"{self.stage}: unchanged, not run again"
         return f"{self.stage}: {self.state}" + (f" ({self.note})" if self.note else "")

@@ -14,7 +14,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import runtime
 from prefect.settings import get_current_settings
@@ -29,6 +29,10 @@ from pinsage.config import Config
 from pinsage.files import write_atomic
 from pinsage.store import Artifact, Store
 
+if TYPE_CHECKING:
+    from pinsage.tuning.trial import Outcome
+
+MODEL = "PinSage"
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -105,13 +109,13 @@ class StageRecord:
         """Page of the stage's MLflow run, where there is one."""
         return self.run.tracker.url_of(self.tracked)
 
-    def keep(self, artifact: Artifact) -> Artifact:
-        """Record the stage's artifact, and hand it on."""
+    def keep(self, artifact: Artifact, note: str = "") -> Artifact:
+        """Record the stage's artifact, and hand it on; a note is said with it."""
         manifest = artifact.manifest
         self.run.book.stages[self.name] = artifact
         self.tracked.artifact(artifact)
         state: Literal["reused", "done"] = "reused" if artifact.reused else "done"
-        announce(StageEvent(self.name, state, "", manifest.seconds, manifest.peak_mib))
+        announce(StageEvent(self.name, state, note, manifest.seconds, manifest.peak_mib))
         return artifact
 
     def keep_trial(self, trained: Artifact, ranked: Artifact, tags: Mapping[str, str]) -> None:
@@ -119,6 +123,14 @@ class StageRecord:
         self.keep(trained)
         self.run.book.stages[f"{self.name}: ranks"] = ranked
         self.tracked.write(params=tags, tags=tags, metrics=records.numbers(ranked.facts))
+
+    def keep_attempt(self, settings: Mapping[str, Any], outcome: Outcome) -> None:
+        """Record a trial of a tuning: what was chosen, and what came of it."""
+        if outcome.trained is not None:
+            self.keep(outcome.trained, outcome.note)
+        else:
+            announce(StageEvent(self.name, "done", outcome.note, outcome.seconds))
+        self.tracked.trial(MODEL, settings, outcome.score, {"state": outcome.state})
 
     def keep_inputs(self, landed: Artifact) -> None:
         """Log the landed tables as the data sets of this stage and of the whole run."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlflow
 import pyarrow.parquet as pq
@@ -132,6 +132,21 @@ class TrackedRun:
             "epoch": float(report.epoch),
         }
         self.write(metrics={**curve, **validation}, step=report.step)
+
+    def trial(
+        self,
+        method: str,
+        settings: Mapping[str, Any],
+        hit_rate: float | None,
+        tags: Mapping[str, str],
+    ) -> None:
+        """Record a choice of settings of a method and, where it has one, its validation score."""
+        score = {} if hit_rate is None else {"valid_hit_rate": hit_rate}
+        self.write(
+            params=records.flat_parameters(settings),
+            metrics=records.numbers(score),
+            tags={"method": method, **tags},
+        )
 
     def artifact(self, artifact: Artifact) -> None:
         """Record the settings, facts, cost and readable files of what a stage made or found."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -24,6 +24,18 @@ _Table = tuple[str, ...]
 def to_toml(config: Config) -> str:
     """Every value of a validated configuration. Keys that are not set are left out."""
     return "\n".join(_tables(config.model_dump(mode="json", exclude_none=True), ())) + "\n"
+
+
+def profile(values: Mapping[str, Any], comment: str) -> str:
+    """Some values by `group.key`, as a file to be laid over another; `comment` begins it."""
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *groups, leaf = key.split(".")
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[leaf] = value
+    return "\n".join([*_comment(comment), *_tables(tree, ())]) + "\n"
 
 
 def reference() -> str:

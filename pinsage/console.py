@@ -29,6 +29,7 @@ EXTRAS = {
     "jinja2": "flows",
     "matplotlib": "flows",
     "mlflow": "flows",
+    "optuna": "tune",
     "pooch": "fetch",
     "prefect": "flows",
     "ray": "ray",

@@ -8,7 +8,8 @@ PinSageError
 ├── GraphError        a graph or neighbourhood table is inconsistent
 ├── TrainingError     training cannot go on (a NaN loss, a refused resume)
 ├── MissingExtraError an optional package is not installed
-└── UnknownItemError  an item id or title is not in the catalog
+├── UnknownItemError  an item id or title is not in the catalog
+└── AbandonedError    work was given up on purpose, and is not to be resumed
 
 The command line prints the message alone and exits with `exit_code`; each message says what was
 found and where, what was expected, and what to do.
@@ -51,3 +52,7 @@ class MissingExtraError(PinSageError):
 
 class UnknownItemError(PinSageError):
     """An item id or title is not in the catalog."""
+
+
+class AbandonedError(PinSageError):
+    """Work was given up on purpose: a stage that raises it keeps nothing to resume from."""

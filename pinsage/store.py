@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pinsage import __version__
-from pinsage.errors import ArtifactError
+from pinsage.errors import AbandonedError, ArtifactError
 from pinsage.files import locked, publish_folder, staging_folder
 from pinsage.measure import Meter
 
@@ -130,7 +131,8 @@ class Store:
 
         `inputs` maps names to content digests; `code` names the modules or packages whose source
         the result depends on, e.g. `pinsage.graph`. Raises ArtifactError where the artifact exists
-        but is damaged, where the disk is full, or where `root` cannot be written.
+        but is damaged, where the disk is full, or where `root` cannot be written. What `build`
+        raises is passed on; after AbandonedError there is nothing left to resume from.
         """
         sources = code_digest(tuple(code))
         key = digest_of({"settings": settings, "inputs": inputs, "code": sources})[:16]
@@ -144,7 +146,7 @@ class Store:
                 return _reuse(target, scratch)
             scratch.mkdir(exist_ok=True)
             with staging_folder(target) as staging:
-                with Meter() as meter:
+                with Meter() as meter, _forgets_what_is_abandoned(scratch):
                     facts = build(Workspace(staging, scratch, key, settings, inputs))
                 manifest = Manifest(
                     stage=name,
@@ -250,6 +252,15 @@ def code_digest(names: tuple[str, ...]) -> str:
             digest.update(f"{name}/{file.relative_to(origin.parent)}".encode())
             digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+@contextmanager
+def _forgets_what_is_abandoned(scratch: Path) -> Iterator[None]:
+    try:
+        yield
+    except AbandonedError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
 
 
 def _reuse(target: Path, scratch: Path) -> Artifact:

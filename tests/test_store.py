@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pinsage import files as module
-from pinsage.errors import ArtifactError
+from pinsage.errors import AbandonedError, ArtifactError, TrainingError
 from pinsage.files import discard, publish_folder, staging_folder, write_atomic
 from pinsage.store import (
     MANIFEST,
@@ -55,6 +55,20 @@ def make(root: Path, build: Callable[[Workspace], Facts] = write_two_files, **ke
 
 def leftovers(root: Path) -> list[Path]:
     return [*root.rglob(".staging-*"), *root.rglob("*.lock")]
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(TrainingError, True), (AbandonedError, False)])
+def test_what_failed_can_be_resumed_and_what_was_abandoned_is_gone(
+    tmp_path: Path, error: type[Exception], is_kept: bool
+) -> None:
+    def build(work: Workspace) -> Facts:
+        (work.scratch / "checkpoint").write_text("half")
+        raise error("no more")
+
+    with pytest.raises(error, match="no more"):
+        make(tmp_path, build)
+    assert bool(list(tmp_path.rglob("checkpoint"))) == is_kept
+    assert not list(tmp_path.rglob(".staging-*"))
 
 
 class TestKey:

@@ -48,8 +48,9 @@ class Pairs:
         return len(self.user_row)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Pairs:
-        """The pairs in these places."""
-        return Pairs(*(getattr(self, f.name)[rows] for f in fields(self)))
+        """The pairs in these places; times and distances that are not known stay so."""
+        columns = (getattr(self, f.name) for f in fields(self))
+        return Pairs(*(column[rows] if len(column) else column for column in columns))
 
 
 def consecutive_pairs(

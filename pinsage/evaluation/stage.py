@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -63,14 +64,8 @@ def write_evaluation(
     embeddings = embed_trained(config, parts, graph, table, trained)
     built, items = BipartiteGraph.open(graph), read_items(parts)
     pairs = {period: read_pairs(parts, period, built.num_items) for period in PERIODS}
-    content = Content.of(items, config.data.items)
-    evidence = Evidence(
-        graph=built,
-        pairs=consecutive_pairs(parts / "train.parquet", equal_times="both"),
-        interactions=parts / "train.parquet",
-        content=content,
-        seed=config.seed,
-    )
+    evidence = training_evidence(config, parts, built, items)
+    content = evidence.content
     baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
     scorers = [*baselines, trained_scorer(config, trained, embeddings)]
     catalog = Catalog(
@@ -89,6 +84,19 @@ def write_evaluation(
     np.save(out / "embeddings.npy", embeddings)
     _write(periods, trials, out)
     return headline_facts({name: period.results for name, period in periods.items()})
+
+
+def training_evidence(
+    config: Config, parts: Path, built: BipartiteGraph, items: pd.DataFrame
+) -> Evidence:
+    """What baselines are built on: the training period and the catalog known at its end."""
+    return Evidence(
+        graph=built,
+        pairs=consecutive_pairs(parts / "train.parquet", equal_times="both"),
+        interactions=parts / "train.parquet",
+        content=Content.of(items, config.data.items),
+        seed=config.seed,
+    )
 
 
 def headline_facts(periods: Mapping[str, Results]) -> Facts:

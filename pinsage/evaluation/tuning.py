@@ -24,7 +24,7 @@ from pinsage.evaluation.baselines.packages import require_packages
 from pinsage.evaluation.metrics import headline_k, hit_rate, usable_ks
 from pinsage.evaluation.ranking import Scorer, rank_pairs
 
-_MOST_PAIRS = 5_000  # settles a choice to within about half a point, in bounded time
+MOST_PAIRS = 5_000  # settles a choice to within about half a point, in bounded time
 _log = logging.getLogger(__name__)
 
 
@@ -55,7 +55,7 @@ class Judge:
     @classmethod
     def of(cls, valid: Pairs, num_items: int, config: EvaluationConfig, seed: int) -> Judge:
         """Judge on a seeded sample of the pairs, so that its time is bounded."""
-        order = np.random.default_rng(seed).permutation(len(valid))[:_MOST_PAIRS]
+        order = np.random.default_rng(seed).permutation(len(valid))[:MOST_PAIRS]
         k = headline_k(usable_ks(config.ks, num_items))
         return cls(valid.take(order), num_items, k, config.block)
 

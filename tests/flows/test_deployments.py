@@ -17,7 +17,9 @@ from flows.children import Children
 from flows.settings import QUIET
 from pinsage.config import Config, load_config
 
-NAMES = ["nightly", "validate", "graph", "train", "evaluate", "ablation", "embed", "publish"]
+NAMES = [
+    "nightly", "validate", "graph", "train", "evaluate", "ablation", "tune", "embed", "publish",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -66,7 +68,7 @@ def test_what_does_little_but_train_is_for_the_gpu_pool_and_all_else_for_the_cpu
     deployments: dict[str, Any],
 ) -> None:
     pools = {name: each["work_pool"]["name"] for name, each in deployments.items()}
-    assert {name for name, pool in pools.items() if pool == "gpu"} == {"train", "ablation"}
+    assert {name for name, pool in pools.items() if pool == "gpu"} == {"train", "ablation", "tune"}
 
 
 def test_one_nightly_runs_at_a_time_and_a_second_is_cancelled(deployments: dict[str, Any]) -> None:
