@@ -37,7 +37,7 @@ _PINSAGE = Settings(
         "model": {"layers": 1, "hidden": 64, "output": 64, "id_dropout": 0.0},
         "negatives": {"shared": 2000},
         "training": {
-            "epochs": 4,
+            "epochs": 3,
             "batch_size": 4096,
             "loss": "softmax",
             "temperature": 0.1,
