@@ -33,18 +33,12 @@ _VALIDATION_SHARE, _SEED, _K = 0.1, 2018, 20
 _TUNED_EASE_ITEMS = 8_192  # a λ is tried in seconds on these, and in minutes on all
 _PINSAGE = Settings(
     {
-        "neighbourhoods": {"size": 20, "walks": 500},
+        "neighbourhoods": {"size": 10, "walks": 100},
         "model": {"layers": 1, "hidden": 64, "output": 64, "id_dropout": 0.0},
-        "negatives": {"shared": 2000},
-        "training": {
-            "epochs": 3,
-            "batch_size": 4096,
-            "loss": "softmax",
-            "temperature": 0.1,
-            "learning_rate": 5e-3,
-        },
+        "negatives": {"shared": 1000},
+        "training": {"epochs": 3, "batch_size": 2048, "margin": 0.3},
     },
-    orders=1,
+    orders=2,
 )
 
 

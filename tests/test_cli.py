@@ -64,7 +64,7 @@ def published_version(root: Path, angles: np.ndarray) -> str:
 
     def train(work: Workspace) -> Facts:
         (work.path / "model").mkdir()
-        (work.path / "model" / "config.json").write_text("{}")
+        (work.path / "model" / "config.json").write_text('{"model": {}}')
         return {}
 
     def embed(work: Workspace) -> Facts:

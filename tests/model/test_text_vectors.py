@@ -188,7 +188,9 @@ def test_a_cache_that_cannot_be_written_is_warned_of(
     found = SentenceVectors(tmp_path / "text", counting.load)(TEXTS, MODEL)
     np.testing.assert_array_equal(found, expected(TEXTS))
     assert "not kept for another run" in caplog.text
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    # What ran before in this process may have switched on messages that are no warnings.
+    levels = [each.levelno for each in caplog.records if each.levelno >= logging.WARNING]
+    assert levels == [logging.WARNING]
 
 
 def test_missing_and_empty_texts_are_zeros_and_are_not_computed(counting: Counting) -> None:
