@@ -255,6 +255,15 @@ class TestLayers:
         groups = set(tomllib.loads(profile.read_text()))
         assert groups <= {"neighbourhoods", "model", "pairs", "negatives", "training"}
 
+    @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+    def test_the_paper_is_the_same_over_every_data_set(self, path: Path) -> None:
+        cost = {"training.epoch_pairs", "training.validation_pairs"}
+        paper = tomllib.loads((FOLDER / "paper.toml").read_text())
+        groups = tomllib.loads(path.read_text())
+        set_by_data = {f"{group}.{key}" for group in paper for key in groups.get(group, {})}
+        set_by_paper = {f"{group}.{key}" for group, keys in paper.items() for key in keys}
+        assert set_by_data - cost <= set_by_paper
+
 
 def test_changed_values_are_validated_and_the_rest_stays(file: Path) -> None:
     config = load_config(file, ("data.items.path=a", "data.items.features.t=text"))
