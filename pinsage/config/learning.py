@@ -125,6 +125,9 @@ class TrainingConfig(Settings):
     log_q: bool = True
     """softmax: negatives count by how rarely they are drawn, so that the sample stands for the
     whole catalog."""
+    spread: float = Field(0.0, ge=0.0)
+    """Weight of a penalty beside the loss: the mean cosine of random pairs of items. It keeps a
+    catalog that few items of are ever taken from being pressed into one corner."""
     hold_out_edges: bool = False
     """A step's pairs are not each other's neighbours in that step's neighbourhoods."""
 

@@ -71,6 +71,11 @@ def softmax_loss(scores: Scores, *, temperature: float) -> Tensor:
     return ((logits.logsumexp(dim=1) - positive_P) * scores.weight_P).mean()
 
 
+def crowding(z_MD: Tensor) -> Tensor:
+    """Mean cosine of all pairs of M embeddings, each with itself included: ‖mean of z / ‖z‖‖²."""
+    return F.normalize(z_MD, dim=1).mean(dim=0).square().sum()
+
+
 def _expected(shared_PM: Tensor, hard_Ph: Tensor, scores: Scores) -> Tensor:
     """Mean over pairs of the mean over shared plus the mean over hard negatives."""
     mean_P = _mean_where(shared_PM, scores.allowed_PM)

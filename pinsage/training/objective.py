@@ -10,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pinsage.config import TrainingConfig
-from pinsage.model.losses import Scores, cross_entropy_loss, max_margin_loss, softmax_loss
+from pinsage.model.losses import (
+    Scores,
+    cross_entropy_loss,
+    crowding,
+    max_margin_loss,
+    softmax_loss,
+)
 from pinsage.training.loader import MiniBatch
 
 Query = Callable[[Tensor], Tensor]
@@ -33,6 +39,13 @@ def loss_of(z: Tensor, batch: MiniBatch, config: TrainingConfig, query: Query) -
 
 
 def _mean_loss(z: Tensor, batch: MiniBatch, config: TrainingConfig, query: Query) -> Tensor:
+    loss = _pair_loss(z, batch, config, query)
+    if config.spread > 0:
+        loss = loss + config.spread * crowding(F.embedding(batch.negative_M, z))
+    return loss
+
+
+def _pair_loss(z: Tensor, batch: MiniBatch, config: TrainingConfig, query: Query) -> Tensor:
     scores = scores_of(z, batch, query, log_q=config.log_q)
     if config.loss == "max_margin":
         return max_margin_loss(scores, margin=config.margin)

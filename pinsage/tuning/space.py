@@ -82,6 +82,7 @@ SETTINGS: tuple[Setting, ...] = (
         "pairs.decay", low=0.5, high=1.0,
         only=Condition("pairs.window", (1,), is_among=False),
     ),
+    Setting("pairs.equal_times", choices=("both", "drop")),
     # Between ranking relatedness (0) and ranking popularity away (1).
     Setting("negatives.power", low=0.0, high=1.0),
     Setting("negatives.hard", choices=(0, 6)),

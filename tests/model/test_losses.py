@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pinsage.model.losses import Scores, cross_entropy_loss, max_margin_loss, softmax_loss
+from pinsage.model.losses import (
+    Scores,
+    cross_entropy_loss,
+    crowding,
+    max_margin_loss,
+    softmax_loss,
+)
 
 Loss = Callable[..., Tensor]
 CASES: list[tuple[Loss, dict[str, float]]] = [
@@ -167,3 +173,17 @@ def test_dividing_by_the_chance_estimates_the_sum_over_the_catalog() -> None:
     every = torch.tensor([0.3, -0.2, 0.9, 0.1]).double()
     sums = [(every[[a, b]] - math.log(0.5)).exp().sum() for a in range(4) for b in range(a + 1, 4)]
     assert torch.stack(sums).mean().item() == pytest.approx(every.exp().sum().item())
+
+
+@given(st.integers(1, 12), st.integers(2, 5), st.integers(0, 99))
+def test_crowding_is_the_mean_cosine_of_all_pairs(count: int, width: int, seed: int) -> None:
+    z_MD = torch.randn(count, width, generator=torch.Generator().manual_seed(seed)).double()
+    rows = [[float(value) for value in row] for row in z_MD]
+    lengths = [math.hypot(*row) for row in rows]
+    cosines = [
+        sum(a * b for a, b in zip(left, right, strict=True)) / (lengths[i] * lengths[j])
+        for i, left in enumerate(rows)
+        for j, right in enumerate(rows)
+    ]
+    assert crowding(z_MD).item() == pytest.approx(sum(cosines) / count**2, abs=1e-9)
+    assert torch.autograd.gradcheck(crowding, z_MD.requires_grad_())
