@@ -201,6 +201,7 @@ def evaluate(
             "model": trained.digest("model/"),
         },
         code=(
+            "pinsage.content",
             "pinsage.data",
             "pinsage.evaluation",
             "pinsage.graph",
@@ -303,6 +304,7 @@ def report(
             "champion": rival.name if rival else "",
         },
         code=(
+            "pinsage.content",
             "pinsage.data",
             "pinsage.evaluation",
             "pinsage.graph",

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pinsage.content.columns import Content
 from pinsage.data.pairs import Pairs
-from pinsage.evaluation.baselines.content import Content
 from pinsage.evaluation.baselines.item2vec import Sequences
 from pinsage.graph.bipartite import BipartiteGraph
 
