@@ -25,7 +25,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from pinsage.config import FeatureKind, ItemsConfig, NeighbourhoodConfig
-from pinsage.content.columns import Content
+from pinsage.content.columns import Content, Float64, Matrix
 from pinsage.content.cosines import ContentCosines
 from pinsage.errors import GraphError
 from pinsage.graph.bipartite import BipartiteGraph
@@ -50,8 +50,8 @@ class StandIns:
     """
 
     neighbors: npt.NDArray[np.int32]
-    weights: npt.NDArray[np.float32]
-    degree: npt.NDArray[np.float64]
+    weights: Matrix
+    degree: Float64
 
 
 def find_stand_ins(
@@ -171,10 +171,11 @@ def _filled(
     return Neighbourhoods(neighbors, weights, shown)
 
 
-def _shares(alike: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def _shares(alike: Matrix) -> Float64:
     """Each row divided by its sum, float64; rows of zeros stay."""
     total = alike.sum(axis=1, keepdims=True, dtype=np.float64)
-    return np.divide(alike, total, out=np.zeros(alike.shape), where=total > 0)
+    shares: Float64 = np.divide(alike, total, out=np.zeros(alike.shape), where=total > 0)
+    return shares
 
 
 @numba.njit(parallel=True, cache=True)
