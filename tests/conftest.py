@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -156,3 +157,18 @@ def tiny_run(
     run = _run(config)
     run.config = config
     return run
+
+
+@pytest.fixture
+def numba_threads() -> Iterator[Callable[[int], None]]:
+    """Sets numba's number of threads for one test."""
+
+    def use(count: int) -> None:
+        try:
+            numba.set_num_threads(count)
+        except ValueError:
+            pytest.skip(f"numba was started with fewer than {count} threads")
+
+    before = numba.get_num_threads()
+    yield use
+    numba.set_num_threads(before)

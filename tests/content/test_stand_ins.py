@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,17 +170,11 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_same(whole, find_big(*big_catalog()))
 
 
-def test_threads_change_nothing() -> None:
-    if numba.config.NUMBA_NUM_THREADS < 2:
-        pytest.skip("numba was started with fewer than 2 threads")
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        alone = find_big(*big_catalog())
-        numba.set_num_threads(2)
-        assert_same(alone, find_big(*big_catalog()))
-    finally:
-        numba.set_num_threads(before)
+def test_threads_change_nothing(numba_threads: Callable[[int], None]) -> None:
+    numba_threads(1)
+    alone = find_big(*big_catalog())
+    numba_threads(2)
+    assert_same(alone, find_big(*big_catalog()))
 
 
 def test_new_items_change_no_other_items_stand_ins() -> None:
