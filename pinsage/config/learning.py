@@ -44,6 +44,9 @@ class PairsConfig(Settings):
     """Pairs reach this many interactions ahead; the paper's are consecutive, 1."""
     decay: float = Field(1.0, gt=0.0, le=1.0)
     """Factor on a pair's weight for each interaction between its two."""
+    equal_times: Literal["both", "drop"] = "both"
+    """Interactions of one moment have no order: their pairs are taken in both directions, or left
+    out, so that what comes later is all that is learnt, as evaluation asks for."""
     gap_hours: float = Field(0.0, ge=0.0)
     """Longest time between the two interactions of a pair, in hours; 0 for any."""
     half_life_days: float = Field(0.0, ge=0.0)
@@ -157,6 +160,9 @@ class TrainingConfig(Settings):
     """Factor on the learning rate each epoch after the first."""
     weight_decay: float = Field(1e-5, ge=0.0)
     """Decoupled weight decay."""
+    average: float = Field(0.0, ge=0.0, lt=1.0)
+    """Decay a step of the moving average of the weights, which is what is then measured and kept;
+    0 keeps the weights themselves."""
     clip: float = Field(1.0, gt=0.0)
     """Largest norm of the gradient."""
     validation_pairs: int = Field(20_000, ge=1)

@@ -93,7 +93,6 @@ def training_evidence(
     """What baselines are built on: the training period and the catalog known at its end."""
     return Evidence(
         graph=built,
-        pairs=consecutive_pairs(parts / "train.parquet", equal_times="both"),
         interactions=parts / "train.parquet",
         content=Content.of(items, config.data.items),
         seed=config.seed,

@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from time import monotonic
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from pinsage.config import CHANGES_NO_WEIGHT, TrainingConfig
 from pinsage.errors import TrainingError
 from pinsage.model.pinsage import PinSage
 from pinsage.store import digest_of
+from pinsage.training.average import average_of
 from pinsage.training.checkpoint import (
     Checkpoint,
     Checkpoints,
@@ -34,6 +36,7 @@ from pinsage.training.team import Team
 
 Metrics = dict[str, float]
 _ALONE = Team()
+_MODEL, _AVERAGE = "model.", "average."
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Trainer:
         self._is_warm = is_warm
         self._team = team
         self._replica = team.replicate(model)
+        self._average = average_of(model, config.average) if team.leads else None
         self.progress = Progress()
         self._loader = loader
         self._validate = validate
@@ -195,6 +199,8 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self._config.clip)
         self._check("gradient's norm", norm.item())
         self._optimizer.step()
+        if self._average is not None:
+            self._average.update_parameters(self.model)
         return loss
 
     def _check(self, name: str, value: float) -> None:
@@ -239,11 +245,16 @@ class Trainer:
         self.model.eval()
         metrics = {self._score: 0.0}
         if self._team.leads:
-            # A replica's parameters must stay where they are, and validation moves the model.
-            metrics = self._validate(self.model if self._team.size == 1 else deepcopy(self.model))
+            metrics = self._validate(self._measured())
         score = self._team.led(metrics[self._score], self._device)
         self._check(f"validation {self._score}", score)
         return {**metrics, self._score: score}
+
+    def _measured(self) -> PinSage:
+        if self._average is not None:
+            return cast("PinSage", self._average.module.eval())
+        # A replica's parameters must stay where they are, and validation moves the model.
+        return self.model if self._team.size == 1 else deepcopy(self.model)
 
     def _rate(self, step: int) -> float:
         config = self._config
@@ -255,8 +266,10 @@ class Trainer:
         if not self._team.leads:
             return
         progress, best = self.progress, self.progress.best
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors = {f"{_MODEL}{k}": v for k, v in self.model.state_dict().items()}
         tensors |= pack_optimizer(self._optimizer)
+        if self._average is not None:
+            tensors |= {f"{_AVERAGE}{k}": v for k, v in self._average.state_dict().items()}
         kept = best.step if best else None
         made = Checkpoint(tensors, asdict(progress), kept, self._origin.tree)
         self._checkpoints.save(self._steps_done(), made)
@@ -270,12 +283,16 @@ class Trainer:
             return
         self._origin.require(checkpoint.origin, self._checkpoints.folder)
         self.progress = Progress.from_dict(checkpoint.state)
-        self.model.load_state_dict(_weights(checkpoint))
+        self.model.load_state_dict(_under(_MODEL, checkpoint))
+        if self._average is not None:
+            self._average.load_state_dict(_under(_AVERAGE, checkpoint))
         unpack_optimizer(self._optimizer, checkpoint.tensors)
 
     def _take_best(self) -> None:
         best = self.progress.history[self.progress.best_epoch]
-        self.model.load_state_dict(_weights(self._checkpoints.of_step(best.step)))
+        checkpoint = self._checkpoints.of_step(best.step)
+        prefix = _MODEL if self._average is None else f"{_AVERAGE}module."
+        self.model.load_state_dict(_under(prefix, checkpoint))
 
 
 def origin_of(model: PinSage, loader: PairLoader, config: TrainingConfig, seed: int) -> Origin:
@@ -288,6 +305,6 @@ def origin_of(model: PinSage, loader: PairLoader, config: TrainingConfig, seed: 
     return Origin(settings, {**loader.digests(), "columns": digest_of(model.spec.to_dict())})
 
 
-def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    tensors, prefix = checkpoint.tensors, "model."
+def _under(prefix: str, checkpoint: Checkpoint) -> dict[str, Tensor]:
+    tensors = checkpoint.tensors
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -53,7 +53,7 @@ def training_pairs(interactions: Path, config: PairsConfig, seed: int) -> Traini
         table = table.filter(pa.array(chosen))
     pairs = consecutive_pairs(
         table,
-        equal_times="both",
+        equal_times=config.equal_times,
         max_gap_us=round(config.gap_hours * _HOUR_US),
         window=config.window,
     )

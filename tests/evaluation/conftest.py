@@ -10,7 +10,7 @@ import pytest
 
 from pinsage.config import ItemsConfig
 from pinsage.content.columns import Content
-from pinsage.data.pairs import Pairs, consecutive_pairs
+from pinsage.data.pairs import Pairs
 from pinsage.evaluation.baselines import (
     Evidence,
     ItemKNNScorer,
@@ -63,7 +63,7 @@ def scorers(graph: BipartiteGraph, train_pairs: Pairs) -> dict[str, Scorer]:
         RandomScorer(NUM_ITEMS, 5),
         PopularityScorer(graph),
         knn,
-        TransitionScorer.of(train_pairs.query_row, train_pairs.positive_row, knn),
+        TransitionScorer.of(train_pairs, knn, {"backward": 0.5}),
         PixieScorer(graph, walks=200, length=2, restart=0.5, damping=0.2, seed=6),
         EmbeddingScorer("PinSage", embeddings),
     ]
@@ -96,7 +96,6 @@ def tastes(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         graph=BipartiteGraph.from_edges(
             item.astype(np.int32), user.astype(np.int32), num_items=10, num_contexts=60
         ),
-        pairs=consecutive_pairs(table, equal_times="both"),
         interactions=interactions,
         content=Content.of(catalog, declared),
         seed=7,

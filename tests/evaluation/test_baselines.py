@@ -33,7 +33,7 @@ Rows = np.ndarray[tuple[int], np.dtype[np.int32]]
 # Sixty users are few: what learns in steps takes more of them than on real data.
 SETTINGS: dict[str, dict[str, Any]] = {
     "item-kNN": {"shrink": 1.0, "damping": 0.4, "context_damping": 0.5},
-    "transitions": {"backward": 0.5},
+    "transitions": {"window": 1, "equal_times": "both", "backward": 0.5},
     "Pixie": {"length": 2, "damping": 0.2},
     "EASE": {"regularization": 5.0},
     "ALS": {"factors": 4, "regularization": 1.0, "alpha": 5.0, "similarity": "inner"},
@@ -215,9 +215,7 @@ def test_transitions_count_steps_forward_and_a_share_of_the_steps_back(
     steps: Counter[tuple[int, int]] = Counter(
         zip(train_pairs.query_row.tolist(), train_pairs.positive_row.tolist(), strict=True)
     )
-    scores = TransitionScorer.of(
-        train_pairs.query_row, train_pairs.positive_row, knn, backward=backward
-    ).score(everything(graph))
+    scores = TransitionScorer.of(train_pairs, knn, {"backward": backward}).score(everything(graph))
     fallback = knn.score(everything(graph))
     for q in range(graph.num_items):
         for i in range(graph.num_items):
@@ -230,9 +228,9 @@ def test_a_transition_outranks_the_most_similar_item_without_one() -> None:
         np.array([0, 0, 1, 1], dtype=np.int32), np.array([0, 1, 0, 1], dtype=np.int32),
         num_items=3, num_contexts=2,
     )  # fmt: skip
-    back = TransitionScorer.of(
-        np.array([2], dtype=np.int32), np.array([0], dtype=np.int32), ItemKNNScorer(twins, 0.0)
-    )
+    user, query, positive = np.array([[0], [2], [0]], dtype=np.int32)
+    step = Pairs(user, query, positive)
+    back = TransitionScorer.of(step, ItemKNNScorer(twins, 0.0), {"backward": 0.5})
     scores = back.score(np.array([0], dtype=np.int32))[0]
     assert scores[1] == pytest.approx(0.49)  # a cosine of 1
     assert scores[2] == pytest.approx(0.5)  # one step back

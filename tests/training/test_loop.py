@@ -191,22 +191,40 @@ def test_bfloat16_learns_much_the_same_with_weights_and_embeddings_in_float32(
     assert {value.dtype for value in trainers[0].model.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("average", [0.0, 0.8])
 @pytest.mark.parametrize("after", [0, 1, 3, 6, 8, 11, 13])
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted(
     make_trainer: MakeTrainer,
     make_loader: Callable[..., PairLoader],
     monkeypatch: pytest.MonkeyPatch,
     after: int,
+    average: float,
 ) -> None:
-    whole = make_trainer("whole")
+    whole = make_trainer("whole", average=average)
     assert len(make_loader()) == 6  # so that the interruptions fall on all sorts of steps
     history = whole.fit()
     with pytest.raises(KeyboardInterrupt):
-        make_trainer(loader=interrupt(monkeypatch, make_loader(), after)).fit()
-    resumed = make_trainer(model_seed=99 if after >= 2 else 0)  # the checkpoint's weights count
+        make_trainer(loader=interrupt(monkeypatch, make_loader(), after), average=average).fit()
+    # The checkpoint's weights count.
+    resumed = make_trainer(model_seed=99 if after >= 2 else 0, average=average)
     assert without_times(resumed.fit()) == without_times(history)
     assert_same_weights(weights_of(resumed.model), weights_of(whole.model))
     assert resumed.progress.best_epoch == whole.progress.best_epoch
+
+
+def test_the_average_is_what_is_measured_and_kept(
+    make_trainer: MakeTrainer, validate: Callable[[PinSage], Metrics]
+) -> None:
+    plain, averaged = make_trainer("plain"), make_trainer("averaged", average=0.9)
+    history = averaged.fit()
+    # Training itself goes its way: the losses are those without an average.
+    assert [r.loss for r in history] == [r.loss for r in plain.fit()]
+    best = history[averaged.progress.best_epoch]
+    assert validate(averaged.model) == best.metrics
+    assert any(
+        not torch.equal(value, plain.model.state_dict()[name])
+        for name, value in averaged.model.state_dict().items()
+    )
 
 
 def test_a_finished_run_resumes_to_its_result_and_reports_again(make_trainer: MakeTrainer) -> None:

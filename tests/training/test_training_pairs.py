@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,26 @@ def test_a_pair_as_old_as_the_half_life_weighs_half() -> None:
 
 def test_all_pairs_weigh_one_by_default() -> None:
     assert pair_weights(of([1, 1], [0, 500]), PairsConfig()).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("equal_times", ["both", "drop"])
+def test_pairs_of_one_moment_go_both_ways_or_are_left_out(
+    tmp_path: Path, equal_times: Literal["both", "drop"]
+) -> None:
+    """One user takes 0 and 1 at one moment, and 2 and 3 a day later."""
+    item = np.arange(4)
+    columns: list[pa.Array[Any]] = [
+        pa.array(np.zeros(4, dtype=np.int32)),
+        pa.array(item, pa.int32()),
+        pa.array(item // 2 * DAY_US, pa.int64()),
+    ]
+    pq.write_table(pa.table(columns, ["user_row", "item_row", "timestamp"]), tmp_path / "t.parquet")
+    config = PairsConfig(window=3, equal_times=equal_times)
+    pairs = training_pairs(tmp_path / "t.parquet", config, seed=1).pairs
+    found = set(zip(pairs.query_row.tolist(), pairs.positive_row.tolist(), strict=True))
+    later = {(0, 2), (0, 3), (1, 2), (1, 3)}
+    together = {(0, 1), (1, 0), (2, 3), (3, 2)}
+    assert found == (later | together if equal_times == "both" else later)
 
 
 def test_a_user_gives_no_more_pairs_than_the_cap_whichever_they_are(histories: Path) -> None:

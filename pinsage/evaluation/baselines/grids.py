@@ -37,7 +37,7 @@ class Grid:
         return chosen + [others[number] for number in sorted(drawn.tolist())]
 
 
-def _each(after: Mapping[str, Sequence[str]], *trained: Settings) -> tuple[Settings, ...]:
+def _each(after: Mapping[str, Sequence[Any]], *trained: Settings) -> tuple[Settings, ...]:
     """Every training's settings with each value of what is chosen after it."""
     ((name, values),) = after.items()
     return tuple({**settings, name: value} for settings in trained for value in values)
@@ -62,7 +62,20 @@ GRIDS: Mapping[Baseline, Grid] = {
             "context_damping": (0.0, 0.5, 1.0),
         },
     ),
-    "transitions": Grid(first=(), axes={"backward": (0.5, 0.0, 1.0)}),
+    # Next to each other where the pairs are the same: they are found once.
+    "transitions": Grid(
+        first=_each(
+            {"backward": (0.0, 1.0)},
+            {"window": 1, "equal_times": "both"},
+            {"window": 10, "equal_times": "both"},
+            {"window": 10, "equal_times": "drop"},
+        ),
+        axes={
+            "window": (1, 2, 5, 10, 20),
+            "equal_times": ("both", "drop"),
+            "backward": (0.0, 0.5, 1.0),
+        },
+    ),
     "Pixie": Grid(
         first=tuple(
             {"length": length, "damping": damping}

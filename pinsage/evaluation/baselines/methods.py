@@ -72,11 +72,13 @@ def _item_knn(bench: Bench) -> Build:
 
 
 def _transitions(bench: Bench) -> Build:
-    knn, pairs = bench.chosen.get("item-kNN"), bench.evidence.pairs
+    evidence, knn = bench.evidence, bench.chosen.get("item-kNN")
     if not isinstance(knn, ItemKNNScorer):
-        knn = ItemKNNScorer(bench.evidence.graph, _SHRINK)
-    return lambda settings: TransitionScorer.of(
-        pairs.query_row, pairs.positive_row, knn, **settings
+        knn = ItemKNNScorer(evidence.graph, _SHRINK)
+    return _trained_once(
+        lambda settings: evidence.pairs(**settings),
+        lambda pairs, settings: TransitionScorer.of(pairs, knn, settings),
+        after="backward",
     )
 
 

@@ -1,7 +1,8 @@
-"""Transition counts: what training's users took straight after the query."""
+"""Transition counts: what training's users took soon after the query."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pinsage.data.pairs import Pairs
 from pinsage.evaluation.baselines.item_knn import ItemKNNScorer
 from pinsage.evaluation.ranking import Rows, Scores
 
@@ -17,7 +19,7 @@ _BELOW_A_STEP = 0.49  # a cosine of 1 must stay under half a step
 
 @dataclass(frozen=True)
 class TransitionScorer:
-    """How often training went from the query straight to the item: a first-order Markov chain.
+    """How often training went from the query to the item within a window; 1 is a Markov chain.
 
     Steps from the item to the query count `backward`. Ties, above all the items with no step at
     all, are broken by item-kNN (Rendle et al., WWW 2010, factorise the same counts to fill the
@@ -26,44 +28,34 @@ class TransitionScorer:
     Attributes:
         indptr, indices, counts: CSR of the discounted counts, int64 [N + 1], int32 [S], float32 [S]
         fallback: breaks ties
-        backward: 0, ½ or 1
+        settings: what was chosen on validation pairs, beside the settings of the fallback
     """
 
     indptr: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int32]
     counts: npt.NDArray[np.float32]
     fallback: ItemKNNScorer
-    backward: float = 0.5
+    settings: Mapping[str, Any]
     name: str = "transitions"
 
     @classmethod
     def of(
-        cls,
-        query_row: Rows,
-        positive_row: Rows,
-        fallback: ItemKNNScorer,
-        *,
-        backward: float = 0.5,
+        cls, pairs: Pairs, fallback: ItemKNNScorer, settings: Mapping[str, Any]
     ) -> TransitionScorer:
-        """Count the pairs of the training period, int32 [P] each, in both directions."""
+        """Count the pairs of the training period; `backward` of the settings is 0, ½ or 1."""
         size = fallback.graph.num_items
-        forward = query_row.astype(np.int64) * size + positive_row
-        back = positive_row.astype(np.int64) * size + query_row
-        keys, step = np.unique(np.concatenate([forward, back]), return_inverse=True)
-        worth = np.repeat([1.0, backward], [len(forward), len(back)])
+        query, positive = pairs.query_row.astype(np.int64), pairs.positive_row.astype(np.int64)
+        steps = np.concatenate([query * size + positive, positive * size + query])
+        keys, step = np.unique(steps, return_inverse=True)
+        worth = np.repeat([1.0, settings["backward"]], len(pairs))
         rows, items = np.divmod(keys, size)
         return cls(
             indptr=np.searchsorted(rows, np.arange(size + 1)).astype(np.int64),
             indices=items.astype(np.int32),
             counts=np.bincount(step, weights=worth, minlength=len(keys)).astype(np.float32),
             fallback=fallback,
-            backward=backward,
+            settings=settings,
         )
-
-    @property
-    def settings(self) -> dict[str, float]:
-        """What was chosen on validation pairs, beside the settings of the fallback."""
-        return {"backward": self.backward}
 
     def score(self, query_rows: Rows) -> Scores:
         """Scores, float32 [B, N]: multiples of ½, and below that the cosines of item-kNN."""
