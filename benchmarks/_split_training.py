@@ -68,7 +68,7 @@ def train(settings: Settings, split: UserSplit, report: Report, *, choose: bool)
         folder = Path(name)
         items = pa.table({"item_id": pa.array(np.arange(graph.num_items))})
         pq.write_table(items, folder / "items.parquet")
-        model, features = build_model(config, folder, graph.item_degree)
+        model, features = build_model(config, folder, graph, table)
         pairs = random_pairs(graph, settings.orders)
         training = TrainingPairs(pairs, np.ones(len(pairs), dtype=np.float32))
 

@@ -45,7 +45,7 @@ def train_and_rank(run: Run, data: Data, built: Artifact, trial: Trial) -> Outco
     """Train one row with one seed, and rank validation and test."""
     with run.stage(trial.name, has_bar=True) as record:
         walked = trial.config.model_copy(update={"seed": run.config.seed})
-        table = boxes.neighbourhoods(walked, run.store, built)
+        table = boxes.neighbourhoods(walked, run.store, built, data.parts)
 
         trained = boxes.train(
             trial.config, run.store, data.parts, built, table, on_epoch=record.tracked.epoch

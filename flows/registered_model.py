@@ -5,7 +5,8 @@ code"): nothing is pickled. So it is never imported by the rest of the package, 
 on what is installed where the model is loaded, and, as MLflow asks, it ends by naming the model.
 
 Only the version travels with the model, not the graph it was made of: a new item is embedded by
-content alone. `pinsage embed-new` takes its first users into account.
+content alone. `pinsage embed-new` takes its first users into account, or gives it the neighbours by
+content that the catalog's own new items have (`neighbourhoods.by_content`).
 """
 
 from __future__ import annotations

@@ -83,7 +83,6 @@ def requirements() -> list[str]:
 
 def _log_model(name: str, published: Version, run_id: str) -> str:
     from pinsage.model.io import load_spec
-    from pinsage.newcomers import content_kinds
     from pinsage.retrieval.published import open_version
 
     items = open_version(published.path).items
@@ -92,9 +91,7 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
             name="related-items",
             python_model=str(_CODE),
             artifacts={"version": str(published.path)},
-            signature=signature(
-                items["item_id"], content_kinds(load_spec(published.path / "model"))
-            ),
+            signature=signature(items["item_id"], load_spec(published.path / "model").content),
             input_example=(items[["item_id"]].head(_EXAMPLES), {"k": 3}),
             pip_requirements=requirements(),
             metadata={"published": published.name},

@@ -146,10 +146,11 @@ def graph(run: Run, data: Data, span: Span) -> Artifact:
     timeout_seconds=12 * HOUR,
     task_run_name="neighbourhoods-{span}",
 )
-def neighbourhoods(run: Run, built: Artifact, span: Span) -> Artifact:
+def neighbourhoods(run: Run, data: Data, built: Artifact, span: Span) -> Artifact:
     """Find every item's most visited neighbours by random walks."""
+    catalog = data.parts if span == "train" else data.ingested
     with run.stage(f"neighbourhoods-{span}") as record:
-        return record.keep(stages.neighbourhoods(run.config, run.store, built))
+        return record.keep(stages.neighbourhoods(run.config, run.store, built, catalog))
 
 
 @task(

@@ -40,7 +40,7 @@ def data(run: Run) -> Data:
 def graph(run: Run, known: Data, span: Span) -> Graph:
     """The graph of the training period, or of everything up to now."""
     built = stages.graph(run, known, span)
-    return Graph(built, stages.neighbourhoods(run, built, span))
+    return Graph(built, stages.neighbourhoods(run, known, built, span))
 
 
 def embeddings(run: Run, known: Data, past: Graph, trained: Artifact) -> tuple[Graph, Artifact]:

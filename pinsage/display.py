@@ -152,13 +152,14 @@ def _walks(found: Explanation, query: Text, item: Text) -> Section:
     for start, end, seen, paths in _directions(found, query, item):
         table.add_row(
             Text.assemble(start, " → ", end),
-            f"{seen.visits:,} of {seen.of:,}",
+            "by content" if seen.by_content else f"{seen.visits:,} of {seen.of:,}",
             _NOTHING if seen.place is None else ordinal(seen.place),
             _NOTHING if seen.place is None else f"{seen.weight:.3f}",
             f"{paths.number:,}",
             f"{paths.weight:.4f}",
         )
-    return Text("Random walks"), table
+    by_content = found.walks.forward.by_content or found.walks.backward.by_content
+    return Text("Random walks" + " and likeness by content" * by_content), table
 
 
 def _common(common: CommonNeighbours, query: Text, item: Text) -> Section:

@@ -1,7 +1,8 @@
 """New items through a published version: its model embeds what its catalog has not.
 
 Content needs nothing but the version's own folder. Interactions need what the version was made of
-as well: the graph that their users are in, the catalog and the table of neighbours.
+as well: the graph that their users are in, the catalog and the table of neighbours. So does an item
+without any, where the version gave such items neighbours by content.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pinsage.config import FeatureKind
+from pinsage.content.stand_ins import newcomers_with_stand_ins
 from pinsage.data.arrow import pc
 from pinsage.data.newcomers import (
     ITEM_ID,
@@ -31,7 +33,7 @@ from pinsage.explain.evidence import Evidence, load_evidence
 from pinsage.files import replacing
 from pinsage.graph.neighbourhoods import newcomers_neighbourhoods
 from pinsage.inference.newcomers import Catalog, embed_among, embed_by_content
-from pinsage.model.features import LOG_DEGREE, FeatureSpec
+from pinsage.model.features import FeatureSpec
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
 from pinsage.retrieval.published import Published, one_line
@@ -64,19 +66,21 @@ def embed_file(root: Path, version: Published, file: Path) -> Embedded:
     is gone.
     """
     model = load_model(version.path / "model")
-    kinds = content_kinds(model.spec)
+    kinds = model.spec.content
     new = read_new_items(file, kinds, separator=model.spec.separator)
     _refuse_known(file, version, new)
-    notes = _notes(new, kinds)
-    if not any(new.users):
+    notes, has_users = _notes(new, kinds), any(new.users)
+    if not has_users:
         _refuse_nothing(file, version, new, kinds)
+    evidence, lost = (_evidence if has_users else _for_stand_ins)(root, version)
+    if evidence is None:
         vectors, num_users = embed_by_content(model, new.items), (0,) * len(new.items)
     else:
-        evidence = _evidence(root, version)
         contexts = _contexts(evidence.ingested, new.users)
         num_users = tuple(map(len, contexts))
-        notes += _strangers(file, model.spec, new.users, num_users)
+        notes += _strangers(file, model.spec, new.users, num_users) if has_users else ()
         vectors = _among(evidence, new.items, contexts)
+    notes += lost
     notes += _blank(new.items, list(kinds), num_users)
     return Embedded(new.items[[ITEM_ID, TITLE]], vectors, num_users, notes)
 
@@ -87,7 +91,7 @@ def embed_rows(model: PinSage, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
     Columns that are absent are missing values, others than the features and item_id mean nothing.
     Raises SourceError where a column cannot be read as its kind.
     """
-    kinds = content_kinds(model.spec)
+    kinds = model.spec.content
     frame = rows[[name for name in rows if name in {*kinds, TITLE}]].reset_index(drop=True)
     if ITEM_ID in rows:
         frame[ITEM_ID] = [None if pd.isna(each) else str(each) for each in rows[ITEM_ID]]
@@ -97,11 +101,6 @@ def embed_rows(model: PinSage, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
         raise SourceError(f"rows of new items: {error}; give a column values of one type") from None
     landed = land_new_items(table, kinds, separator=model.spec.separator, where="rows of new items")
     return embed_by_content(model, landed.items)
-
-
-def content_kinds(spec: FeatureSpec) -> dict[str, FeatureKind]:
-    """The feature columns of a catalog; the degree is no content."""
-    return {column: kind for column, kind in spec.columns.items() if column != LOG_DEGREE}
 
 
 def check_target(out: Path) -> None:
@@ -150,14 +149,24 @@ def _refuse_nothing(
         )
 
 
-def _evidence(root: Path, version: Published) -> Evidence:
+def _evidence(root: Path, version: Published) -> tuple[Evidence, tuple[str, ...]]:
     try:
-        return load_evidence(root, version)
+        return load_evidence(root, version), ()
     except ArtifactError as error:
         raise ArtifactError(
             f"{error}; or leave out the column {USER_IDS!r}, and the items are embedded by "
             f"content alone"
         ) from None
+
+
+def _for_stand_ins(root: Path, version: Published) -> tuple[Evidence | None, tuple[str, ...]]:
+    """What stand-ins are found in, where the version has any; a note where it is gone."""
+    if not version.manifest.facts.get("by_content"):
+        return None, ()
+    try:
+        return load_evidence(root, version), ()
+    except ArtifactError as error:
+        return None, (f"no new item has neighbours by content as the catalog's own have: {error}",)
 
 
 def _contexts(ingested: Path, users: Sequence[Sequence[str]]) -> list[npt.NDArray[np.int32]]:
@@ -173,10 +182,14 @@ def _contexts(ingested: Path, users: Sequence[Sequence[str]]) -> list[npt.NDArra
 def _among(
     evidence: Evidence, items: pd.DataFrame, contexts: list[npt.NDArray[np.int32]]
 ) -> npt.NDArray[np.float32]:
-    near = newcomers_neighbourhoods(evidence.graph, contexts, evidence.walks, evidence.seed)
-    catalog = Catalog(evidence.items, evidence.graph.item_degree, evidence.table)
+    graph, walks, spec = evidence.graph, evidence.walks, evidence.model.spec
+    near = newcomers_neighbourhoods(graph, contexts, walks, evidence.seed)
     degree = np.array([len(rows) for rows in contexts], dtype=np.int64)
-    return embed_among(evidence.model, items, degree, near, catalog)
+    if walks.by_content and spec.content:
+        near = newcomers_with_stand_ins(near, degree, items, graph, evidence.items, spec, walks)
+    shown = degree if near.degree is None else near.degree
+    catalog = Catalog(evidence.items, evidence.table.shown_degree(graph), evidence.table)
+    return embed_among(evidence.model, items, shown, near, catalog)
 
 
 def _notes(new: NewItems, kinds: dict[str, FeatureKind]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import CHANGES_NO_WEIGHT, Config
+from pinsage.config import CHANGES_NO_WEIGHT, Config, ItemsConfig
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
 _TRAINING = (
@@ -113,8 +113,15 @@ def graph(
     )
 
 
-def neighbourhoods(config: Config, store: Store, built: Artifact) -> Artifact:
-    """The table of the T most visited neighbours of every item (paper, section 3.1)."""
+def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artifact) -> Artifact:
+    """The table of the T most visited neighbours of every item (paper, section 3.1).
+
+    `catalog`, a split or what was ingested, says what the items of the graph are like. It counts
+    where items that nobody has taken get neighbours by content, and where it has features at all.
+    """
+    declared = config.data.items
+    if config.neighbourhoods.by_content and declared is not None and declared.features:
+        return _with_stand_ins(config, declared, store, built, catalog)
 
     def build(work: Workspace) -> Facts:
         from pinsage.graph.neighbourhoods import write_neighbourhoods
@@ -127,6 +134,26 @@ def neighbourhoods(config: Config, store: Store, built: Artifact) -> Artifact:
         settings={**config.neighbourhoods.model_dump(), "seed": config.seed},
         inputs={"graph": built.digest()},
         code=("pinsage.graph",),
+    )
+
+
+def _with_stand_ins(
+    config: Config, declared: ItemsConfig, store: Store, built: Artifact, catalog: Artifact
+) -> Artifact:
+    walks, seed = config.neighbourhoods, config.seed
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.content.stand_ins import write_with_stand_ins
+
+        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work.path)
+
+    content = {"features": declared.features, "separator": declared.separator}
+    return store.stage(
+        "neighbourhoods",
+        build,
+        settings={**walks.model_dump(), "seed": seed, "content": content},
+        inputs={"graph": built.digest(), "items": catalog.digest("items.parquet")},
+        code=("pinsage.content", "pinsage.graph", "pinsage.model"),
     )
 
 
@@ -201,6 +228,7 @@ def evaluate(
             "model": trained.digest("model/"),
         },
         code=(
+            "pinsage.content",
             "pinsage.data",
             "pinsage.evaluation",
             "pinsage.graph",
@@ -303,6 +331,7 @@ def report(
             "champion": rival.name if rival else "",
         },
         code=(
+            "pinsage.content",
             "pinsage.data",
             "pinsage.evaluation",
             "pinsage.graph",

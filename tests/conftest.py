@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -121,12 +122,12 @@ def _run(config: Config) -> SimpleNamespace:
     run.ingest = stages.ingest(config, store, run.snapshot)
     run.split = stages.split(config, store, run.ingest)
     run.graph = stages.graph(config, store, run.split, run.split)
-    run.table = stages.neighbourhoods(config, store, run.graph)
+    run.table = stages.neighbourhoods(config, store, run.graph, run.split)
     run.train = stages.train(config, store, run.split, run.graph, run.table)
     seen = (run.split, run.graph, run.table, run.train)
     run.evaluate = stages.evaluate(config, store, *seen)
     run.full_graph = stages.graph(config, store, run.ingest, run.ingest)
-    run.full_table = stages.neighbourhoods(config, store, run.full_graph)
+    run.full_table = stages.neighbourhoods(config, store, run.full_graph, run.ingest)
     run.embed = stages.embed(config, store, run.ingest, run.full_graph, run.full_table, run.train)
     run.index = stages.index(config, store, run.embed)
     run.report = stages.report(
@@ -156,3 +157,18 @@ def tiny_run(
     run = _run(config)
     run.config = config
     return run
+
+
+@pytest.fixture
+def numba_threads() -> Iterator[Callable[[int], None]]:
+    """Sets numba's number of threads for one test."""
+
+    def use(count: int) -> None:
+        try:
+            numba.set_num_threads(count)
+        except ValueError:
+            pytest.skip(f"numba was started with fewer than {count} threads")
+
+    before = numba.get_num_threads()
+    yield use
+    numba.set_num_threads(before)

@@ -94,6 +94,11 @@ class TestBadFile:
         ("[training]\ndevice = 'tpu'", "training.device", "'auto', 'cpu' or 'cuda' (got 'tpu')"),
         ("[neighbourhoods]\nrestart = 1.0", "neighbourhoods.restart", "less than 1 (got 1.0)"),
         ("[neighbourhoods]\nsize = 1001", "neighbourhoods.size", "less than or equal to 1000"),
+        (
+            "[neighbourhoods]\nsize = 5\nby_content = 6",
+            "neighbourhoods",
+            "by_content must be at most size, the number of neighbours kept an item (got 6 and 5)",
+        ),
         ("[contract]\nmax_orphan_share = 1.5", "contract.max_orphan_share", "equal to 1 (got"),
         ("[evaluation]\nks = [10, 0]", "evaluation.ks.1", "greater than or equal to 1 (got 0)"),
         ("[evaluation]\nks = []", "evaluation.ks", "at least 1 item"),

@@ -35,6 +35,17 @@ def test_every_part_has_its_heading(found: Explanation, capsys: pytest.CaptureFi
     assert found.shared_contexts.shown[0].user_id in shown
 
 
+def test_neighbours_by_content_are_not_shown_as_visits(
+    found: Explanation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = replace(found.walks.forward, visits=0, of=0, place=2, weight=0.375, by_content=True)
+    show_explanation("tiny", "v1", replace(found, walks=replace(found.walks, forward=new)))
+    shown = capsys.readouterr().out
+    assert "Random walks and likeness by content" in shown
+    assert "0 of 0" not in shown
+    assert "0.375" in shown
+
+
 def test_parts_with_nothing_in_them_are_left_out(
     found: Explanation, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def run_until_evaluation(config: Config) -> SimpleNamespace:
     ingested = stages.ingest(config, store, stages.snapshot(config, store))
     run.split = stages.split(config, store, ingested)
     run.graph = stages.graph(config, store, run.split, run.split)
-    run.table = stages.neighbourhoods(config, store, run.graph)
+    run.table = stages.neighbourhoods(config, store, run.graph, run.split)
     run.train = stages.train(config, store, run.split, run.graph, run.table)
     return run
 

@@ -20,6 +20,21 @@ class NeighbourhoodConfig(Settings):
     """Most item-to-item hops a walk."""
     restart: float = Field(0.5, ge=0.0, lt=1.0)
     """Probability to end a walk after each hop."""
+    by_content: int = Field(0, ge=0)
+    """Items most alike by content that stand in as neighbours of an item that nobody has taken
+    yet; 0 leaves it alone. The paper does not."""
+    by_content_contexts: int = Field(1, ge=1)
+    """Contexts that such a stand-in must have: a higher number ranks new items as if they were
+    more popular, for whoever wants to push new items."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> NeighbourhoodConfig:
+        if self.by_content > self.size:
+            raise ValueError(
+                f"by_content must be at most size, the number of neighbours kept an item "
+                f"(got {self.by_content} and {self.size})"
+            )
+        return self
 
 
 class PairsConfig(Settings):

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pinsage.config import Config
+from pinsage.content.columns import Content
 from pinsage.data.pairs import Pairs, consecutive_pairs
-from pinsage.evaluation.baselines import Content, Evidence, content_vectors, require_packages
+from pinsage.evaluation.baselines import Evidence, content_vectors, require_packages
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.exact import Vectors
 from pinsage.evaluation.metrics import headline_k

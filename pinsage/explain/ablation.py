@@ -17,6 +17,7 @@ from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.explain.links import standings
 from pinsage.explain.parts import Ablation, Stripped
 from pinsage.inference.layers import alone_block
+from pinsage.model.features import Degree
 from pinsage.model.pinsage import PinSage
 from pinsage.model.text_vectors import TextVectors
 
@@ -24,7 +25,6 @@ from pinsage.model.text_vectors import TextVectors
 _RANKED_UP_TO = 50_000
 _BLOCK = 4096
 
-Degree = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 
 

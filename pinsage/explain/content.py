@@ -11,7 +11,7 @@ import pandas as pd
 from pinsage.config import FeatureKind
 from pinsage.explain.parts import FeaturePair
 from pinsage.model.bags import values_of
-from pinsage.model.features import LOG_DEGREE, FeatureSpec
+from pinsage.model.features import FeatureSpec
 
 _WORD = re.compile(r"\w+")
 
@@ -25,8 +25,7 @@ def compare_features(
     """
     return tuple(
         compare_cells(column, kind, *items[column].iloc[[query, item]], separator=spec.separator)
-        for column, kind in spec.columns.items()
-        if column != LOG_DEGREE
+        for column, kind in spec.content.items()
     )
 
 

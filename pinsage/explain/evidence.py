@@ -112,6 +112,7 @@ def _walks(table: Artifact) -> tuple[NeighbourhoodConfig, int]:
     settings = dict(table.manifest.settings)
     try:
         seed = int(settings.pop("seed"))
+        settings.pop("content", None)  # the columns that items are alike by: the model's own
         return NeighbourhoodConfig.model_validate(settings), seed
     except (KeyError, ValidationError) as error:
         raise ArtifactError(

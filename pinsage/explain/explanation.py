@@ -80,7 +80,7 @@ def explain(
         two_step_paths(table, item, query, titles, count),
     )
     common = common_neighbours(table, query, item, titles, count)
-    degree = evidence.graph.item_degree
+    degree = table.shown_degree(evidence.graph)
     ablation = ablate(evidence.model, titles, degree, query, item, texts=evidence.texts)
     ends = reference(titles, query), reference(titles, item)
     content = compare_features(titles, evidence.model.spec, query, item)

@@ -101,8 +101,8 @@ def visits(
         seed=seed,
     )
     return BothWays(
-        _visits(counts[0], table, query, item),
-        _visits(counts[1], table, item, query),
+        _visits(counts[0], graph, table, query, item),
+        _visits(counts[1], graph, table, item, query),
     )
 
 
@@ -163,11 +163,18 @@ def _neighbours(
     return table.neighbors[row][there], table.weights[row][there].astype(np.float64)
 
 
-def _visits(counts: npt.NDArray[np.int32], table: Neighbourhoods, start: int, other: int) -> Visits:
+def _visits(
+    counts: npt.NDArray[np.int32],
+    graph: BipartiteGraph,
+    table: Neighbourhoods,
+    start: int,
+    other: int,
+) -> Visits:
     places = np.flatnonzero(table.neighbors[start] == other).tolist()
     return Visits(
         visits=int(counts[other]),
         of=int(counts.sum()),
         place=places[0] + 1 if places else None,
         weight=float(table.weights[start, places[0]]) if places else 0.0,
+        by_content=not len(_contexts(graph, start)) and bool((table.neighbors[start] >= 0).any()),
     )

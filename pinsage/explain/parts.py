@@ -87,12 +87,15 @@ class Visits:
         of: visits of all items but the start
         place: in the neighbourhood, 1 for the most visited, None where it is not in it
         weight: α, its importance there; 0 where it is not in it
+        by_content: the neighbourhood is that of an item that nobody has taken, which no walk
+            leaves: `place` and `weight` are those of the items most alike by content
     """
 
     visits: int
     of: int
     place: int | None
     weight: float
+    by_content: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,9 @@ class Ablation:
     """What the published model says with less to go on.
 
     Attributes:
-        without_neighbours: as if walks had found neither item a neighbour
-        without_interactions: as if both were new: no neighbour, degree 0, no id vector
+        without_neighbours: as if neither item had a neighbour
+        without_interactions: as if both were new: no neighbour, nor a stand-in, degree 0, no id
+            vector
     """
 
     without_neighbours: Stripped

@@ -62,14 +62,16 @@ def _users(query: str, item: str, shared: SharedContexts) -> str:
 
 def _walks(seen: Visits, paths: TwoStepPaths, common: CommonNeighbours) -> str:
     if seen.place is not None:
-        return f"random walks make it the {ordinal(seen.place)} neighbour"
+        means = "likeness by content makes" if seen.by_content else "random walks make"
+        return f"{means} it the {ordinal(seen.place)} neighbour"
     if paths.number:
         return f"it is not among its neighbours, but among those of {paths.number:,} of them"
     if common.number:
         return (
             f"it is not among its neighbours, but {common.number:,} neighbours are common to both"
         )
-    return "walks do not connect the two"
+    means = "neither walks nor content" if seen.by_content else "walks do not"
+    return f"{means} connect the two"
 
 
 def _without(ablation: Ablation, content: tuple[FeaturePair, ...], metric: str) -> str:

@@ -2,6 +2,8 @@
 
 Rows of `weights` are visit counts divided by their sum: they sum to 1, or to 0 where an item has
 no neighbour. Neighbours come in falling order of count; equal counts in order of the item's row.
+Items that nobody has taken may have stand-ins in their place, those most alike by content
+(`pinsage/content/stand_ins.py`); with them the table says what degree features show.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from pinsage.graph.bipartite import BipartiteGraph, Indices
 from pinsage.graph.walks import EMPTY, end_threshold, fill_newcomers, fill_table
 from pinsage.store import Facts
 
+Degree = npt.NDArray[np.int64 | np.float64]
+
 
 @dataclass(frozen=True)
 class Neighbourhoods:
@@ -27,10 +31,13 @@ class Neighbourhoods:
     Attributes:
         neighbors: int32 [N, T], item rows, -1 where there are fewer than T
         weights: float32 [N, T], importance weights, 0 where `neighbors` is -1
+        degree: float64 [N], the degree that features show, where stand-ins lend theirs to items
+            without any; None where it is the graph's
     """
 
     neighbors: npt.NDArray[np.int32]
     weights: npt.NDArray[np.float32]
+    degree: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.neighbors.shape != self.weights.shape or self.neighbors.ndim != 2:
@@ -52,10 +59,29 @@ class Neighbourhoods:
     @classmethod
     def open(cls, folder: Path) -> Neighbourhoods:
         """Open a neighbourhoods artifact, memory-mapped."""
+        degree = folder / "degree.npy"
         return cls(
             np.load(folder / "neighbors.npy", mmap_mode="r"),
             np.load(folder / "weights.npy", mmap_mode="r"),
+            np.load(degree) if degree.exists() else None,
         )
+
+    def save(self, folder: Path) -> Facts:
+        """Write what `open` reads, `degree.npy` where there is one; what is to be said of it."""
+        np.save(folder / "neighbors.npy", self.neighbors)
+        np.save(folder / "weights.npy", self.weights)
+        if self.degree is not None:
+            np.save(folder / "degree.npy", self.degree)
+        filled = (self.neighbors >= 0).sum(axis=1)
+        return {
+            "num_items": self.num_items,
+            "mean_neighbours": float(filled.mean()) if len(filled) else 0.0,
+            "num_without_neighbours": int((filled == 0).sum()),
+        }
+
+    def shown_degree(self, graph: BipartiteGraph) -> Degree:
+        """The degree that features of this table's items show, [N]; `graph` is the table's own."""
+        return graph.item_degree if self.degree is None else self.degree
 
 
 def build_neighbourhoods(
@@ -103,12 +129,4 @@ def newcomers_neighbourhoods(
 
 def write_neighbourhoods(graph: Path, settings: NeighbourhoodConfig, seed: int, out: Path) -> Facts:
     """Build the table over a graph artifact and save it as two `.npy` files."""
-    table = build_neighbourhoods(BipartiteGraph.open(graph), settings, seed)
-    np.save(out / "neighbors.npy", table.neighbors)
-    np.save(out / "weights.npy", table.weights)
-    filled = (table.neighbors >= 0).sum(axis=1)
-    return {
-        "num_items": table.num_items,
-        "mean_neighbours": float(filled.mean()) if len(filled) else 0.0,
-        "num_without_neighbours": int((filled == 0).sum()),
-    }
+    return build_neighbourhoods(BipartiteGraph.open(graph), settings, seed).save(out)

@@ -63,13 +63,13 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
     """
     torch.set_num_threads(config.training.threads)
     model = load_model(trained / "model")
-    degree = BipartiteGraph.open(graph).item_degree
+    near = Neighbourhoods.open(table)
+    degree = near.shown_degree(BipartiteGraph.open(graph))
     texts = SentenceVectors.below(config.root)
     features = model.spec.transform(read_items(catalog), degree, texts)
     with tempfile.TemporaryDirectory(dir=config.root) as folder:
         return embed_items(
-            model, features, Neighbourhoods.open(table), block=config.embed.block,
-            folder=Path(folder),
+            model, features, near, block=config.embed.block, folder=Path(folder)
         )  # fmt: skip
 
 

@@ -28,11 +28,11 @@ from pinsage.inference.layers import (
     reduce_block,
 )
 from pinsage.model.conv import PinSageConv
+from pinsage.model.features import Degree
 from pinsage.model.pinsage import PinSage
 
 _BLOCK = 4096
 
-Degree = npt.NDArray[np.int64]
 Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class Catalog:
 
     Attributes:
         items: feature columns, N rows
-        degree: int64 [N]
+        degree: [N], as their features show it
         table: their neighbourhoods, N rows
     """
 
@@ -57,8 +57,8 @@ def embed_by_content(
 ) -> Matrix:
     """Embeddings of items without a neighbour, float32 [M, output]; the model is all it takes.
 
-    They are those of a catalog that held the items without any interaction. `degree`, int64 [M],
-    is 0 unless given. Raises TrainingError where a feature column is not there.
+    They are those of a catalog that held the items without any interaction, and had no stand-ins.
+    `degree`, [M], is 0 unless given. Raises TrainingError where a feature column is not there.
     """
     counts = np.zeros(len(newcomers), dtype=np.int64) if degree is None else degree
     out = np.empty((len(newcomers), model.config.output), dtype=np.float32)
@@ -77,7 +77,8 @@ def embed_among(
 ) -> Matrix:
     """Embeddings of items with neighbours in a catalog, float32 [M, output].
 
-    `degree`, int64 [M], counts their interactions; `near`, M rows, holds their neighbourhoods.
+    `degree`, [M], counts their interactions, or is what their stand-ins lend them; `near`, M rows,
+    holds their neighbourhoods.
     Memory holds two layers of the R items reached, R ≤ N. Raises TrainingError where a feature
     column is not there.
     """

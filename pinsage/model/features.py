@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 import torch_frame
@@ -25,6 +26,8 @@ from pinsage.model.text import HASHED, TextEncoder
 from pinsage.model.text_vectors import TextVectors, vectors_of
 
 LOG_DEGREE = "log(1 + degree)"
+
+Degree = npt.NDArray[np.int64 | np.float64]
 
 _STYPE: dict[str, torch_frame.stype] = {
     "numerical": torch_frame.numerical,
@@ -54,7 +57,7 @@ class FeatureSpec:
     def fit(
         cls,
         items: pd.DataFrame,
-        degree: np.ndarray[Any, np.dtype[np.int64]],
+        degree: Degree,
         kinds: Mapping[str, FeatureKind],
         *,
         separator: str,
@@ -75,7 +78,7 @@ class FeatureSpec:
     def transform(
         self,
         items: pd.DataFrame,
-        degree: np.ndarray[Any, np.dtype[np.int64]],
+        degree: Degree,
         texts: TextVectors | None = None,
     ) -> TensorFrame:
         """Encode N items as a TensorFrame of N rows; values never seen count as missing.
@@ -91,6 +94,11 @@ class FeatureSpec:
             feats.setdefault(self._stype(column), []).append(encoded)
         merged = {stype: _merge(stype, parts) for stype, parts in feats.items()}
         return TensorFrame(merged, self.col_names_dict)
+
+    @property
+    def content(self) -> dict[str, FeatureKind]:
+        """The feature columns of a catalog; the degree is no content."""
+        return {column: kind for column, kind in self.columns.items() if column != LOG_DEGREE}
 
     @property
     def col_names_dict(self) -> dict[torch_frame.stype, list[str]]:
@@ -214,9 +222,7 @@ def _calendar(times: pd.Series, first_year: int) -> Tensor:
     return torch.from_numpy(np.stack(columns, axis=1))
 
 
-def _with_degree(
-    items: pd.DataFrame, degree: np.ndarray[Any, np.dtype[np.int64]], columns: Iterable[str]
-) -> pd.DataFrame:
+def _with_degree(items: pd.DataFrame, degree: Degree, columns: Iterable[str]) -> pd.DataFrame:
     absent = [column for column in columns if column not in {*items.columns, LOG_DEGREE}]
     if absent:
         raise TrainingError(

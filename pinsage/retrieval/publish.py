@@ -104,7 +104,7 @@ def _make(
             inputs=inputs,
             code=code_digest(_CODE),
             files=inventory(staging),
-            facts=_facts(sources),
+            facts=_facts(config, sources),
         )
         (staging / MANIFEST).write_text(manifest.to_json())
         open_version(staging).related(0, 1)  # what readers will do, before any of them can
@@ -128,12 +128,13 @@ def _write_shards(ingested: Artifact, embedded: Artifact, out: Path) -> None:
         pq.write_table(table, out / f"part-{shard:05d}.parquet")
 
 
-def _facts(sources: dict[str, Artifact]) -> Facts:
+def _facts(config: Config, sources: dict[str, Artifact]) -> Facts:
     embedded, indexed = sources["embeddings"].facts, sources["index"].facts
     quality = {k: v for k, v in sources["evaluation"].facts.items() if isinstance(v, int | float)}
     return {
         "num_items": embedded["num_items"],
         "dimension": embedded["dimension"],
+        "by_content": config.neighbourhoods.by_content,  # so that new items are treated alike
         "index": {k: v for k, v in indexed.items() if k not in ("num_items", "dimension")},
         "num_interactions": sources["items"].facts["num_interactions"],
         "last_time": sources["items"].facts["last_time"],

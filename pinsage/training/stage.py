@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch_frame.data import TensorFrame
 
@@ -70,7 +69,7 @@ def train_part(
     torch.set_num_threads(config.training.threads)
     parts = sources.parts
     whole, neighbourhoods = BipartiteGraph.open(sources.graph), Neighbourhoods.open(sources.table)
-    model, features = build_model(config, parts, whole.item_degree)
+    model, features = build_model(config, parts, whole, neighbourhoods)
     kept = _warmed(model, sources)
     pairs = training_pairs(parts / "train.parquet", config.pairs, config.seed)
     validation = Validation(config, parts, features, neighbourhoods)
@@ -126,10 +125,14 @@ def _trained_on(
 
 
 def build_model(
-    config: Config, parts: Path, degree: np.ndarray[tuple[int], np.dtype[np.int64]]
+    config: Config, parts: Path, graph: BipartiteGraph, table: Neighbourhoods
 ) -> tuple[PinSage, TensorFrame]:
-    """A fresh model with features fitted on the catalog, and the encoded catalog."""
-    items = read_items(parts)
+    """A fresh model with features fitted on the catalog, and the encoded catalog.
+
+    What is fitted, and whose id vectors are learnt, goes by the graph's own degrees: stand-ins of
+    items that nobody has taken change no weight.
+    """
+    items, degree = read_items(parts), graph.item_degree
     declared = config.data.items
     spec = FeatureSpec.fit(
         items,
@@ -144,7 +147,8 @@ def build_model(
         model = PinSage(config.model, spec, len(items))
     if config.model.id_embedding:
         model.encoder.known.copy_(torch.from_numpy(degree > 0))
-    return model, spec.transform(items, degree, SentenceVectors.below(config.root))
+    texts = SentenceVectors.below(config.root)
+    return model, spec.transform(items, table.shown_degree(graph), texts)
 
 
 def build_loader(

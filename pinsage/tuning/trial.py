@@ -56,7 +56,7 @@ def run_attempt(
         attempt.after_epoch(report.epoch, report.metrics[metric])
 
     try:
-        table = stages.neighbourhoods(config, store, built)
+        table = stages.neighbourhoods(config, store, built, parts)
         trained = stages.train(config, store, parts, built, table, on_epoch=after_epoch)
     except AbandonedError as reason:
         seconds = time.monotonic() - started

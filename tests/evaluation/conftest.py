@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pinsage.config import ItemsConfig
+from pinsage.content.columns import Content
 from pinsage.data.pairs import Pairs
 from pinsage.evaluation.baselines import (
-    Content,
     Evidence,
     ItemKNNScorer,
     PixieScorer,

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinsage.config import FeatureKind, ItemsConfig
+from pinsage.content.columns import Content
 from pinsage.errors import ConfigError, TrainingError
-from pinsage.evaluation.baselines import Content, ContentKNNScorer, content_vectors
+from pinsage.evaluation.baselines import ContentKNNScorer, content_vectors
 
 CATALOG = pd.DataFrame(
     {

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pinsage.content.columns import unit_rows
 from pinsage.evaluation.baselines import Evidence
 from pinsage.evaluation.baselines.item2vec import ItemVectors, Sequences
-from pinsage.evaluation.baselines.vectors import unit_rows
 
 
 def sequences(user: list[int], item: list[int], time: list[int], seed: int = 1) -> Sequences:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from threadpoolctl import threadpool_limits
 
+from pinsage.content.columns import unit_rows
 from pinsage.errors import TrainingError
 from pinsage.evaluation.baselines import Evidence
 from pinsage.evaluation.baselines.factorisation import (
@@ -24,7 +25,7 @@ from pinsage.evaluation.baselines.factorisation import (
     bpr_factors,
     bpr_scorer,
 )
-from pinsage.evaluation.baselines.vectors import unit_rows, vector_scorer
+from pinsage.evaluation.baselines.vectors import vector_scorer
 from pinsage.evaluation.ranking import rank_pairs
 from pinsage.graph.bipartite import BipartiteGraph
 

@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, A
     ingested = stages.ingest(config, store, stages.snapshot(config, store))
     parts = stages.split(config, store, ingested)
     graph = stages.graph(config, store, parts, parts)
-    table = stages.neighbourhoods(config, store, graph)
+    table = stages.neighbourhoods(config, store, graph, parts)
     trained = stages.train(config, store, parts, graph, table)
     evaluated = stages.evaluate(config, store, parts, graph, table, trained)
     return config, {

@@ -137,6 +137,20 @@ def test_every_visit_is_to_the_only_other_item() -> None:
     assert (both.backward.place, both.backward.weight) == (1, 1.0)
 
 
+def test_neighbours_of_an_item_without_users_are_by_content(
+    six: BipartiteGraph, table: Neighbourhoods
+) -> None:
+    walks = NeighbourhoodConfig(size=3, walks=50)
+    alone = visits(six, table, walks, 9, 5, 1)
+    assert not alone.forward.by_content  # it has no neighbour at all
+    neighbors, weights = table.neighbors.copy(), table.weights.copy()
+    neighbors[5], weights[5] = [1, 3, -1], [0.75, 0.25, 0]
+    both = visits(six, Neighbourhoods(neighbors, weights), walks, 9, 5, 3)
+    assert (both.forward.place, both.forward.weight, both.forward.of) == (2, 0.25, 0)
+    assert both.forward.by_content
+    assert not both.backward.by_content
+
+
 class TestNewestContexts:
     @pytest.fixture
     def ingested(self, tmp_path: Path) -> Path:

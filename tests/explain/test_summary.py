@@ -80,6 +80,13 @@ def test_the_nearest_link_by_walks_is_given(facts: SimpleNamespace) -> None:
     assert "random walks make it the 2nd neighbour" in sentence(facts)
 
 
+def test_stand_ins_are_not_taken_for_walks(facts: SimpleNamespace) -> None:
+    facts.walks = BothWays(Visits(0, 0, 2, 0.2, by_content=True), NO_VISIT)
+    assert "; likeness by content makes it the 2nd neighbour; " in sentence(facts)
+    facts.walks = BothWays(Visits(0, 0, None, 0.0, by_content=True), NO_VISIT)
+    assert "; neither walks nor content connect the two; " in sentence(facts)
+
+
 def test_without_features_the_place_without_neighbours_is_given(facts: SimpleNamespace) -> None:
     facts.content = ()
     assert sentence(facts).endswith("without neighbours it would come 3rd.")

@@ -35,7 +35,7 @@ def train():
     ingest = stages.ingest(config, store, stages.snapshot(config, store))
     split = stages.split(config, store, ingest)
     graph = stages.graph(config, store, split, split)
-    table = stages.neighbourhoods(config, store, graph)
+    table = stages.neighbourhoods(config, store, graph, split)
     stages.train(config, store, split, graph, table)
 
 def newest():

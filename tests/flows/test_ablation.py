@@ -165,7 +165,7 @@ split = stages.split(config, store, ingest)
 graph = stages.graph(config, store, split, split)
 for trial in plan.trials:
     table = stages.neighbourhoods(
-        trial.config.model_copy(update={"seed": config.seed}), store, graph
+        trial.config.model_copy(update={"seed": config.seed}), store, graph, split
     )
     trained = stages.train(trial.config, store, split, graph, table)
     ablations.rank(trial.config, store, split, graph, table, trained)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -35,21 +34,6 @@ def town() -> BipartiteGraph:
 def reference_visits() -> ReferenceVisits:
     """Visits of the walks from an item, with Python's integers and dictionaries."""
     return visits_from
-
-
-@pytest.fixture
-def numba_threads() -> Iterator[Callable[[int], None]]:
-    """Sets numba's number of threads for one test."""
-
-    def use(count: int) -> None:
-        try:
-            numba.set_num_threads(count)
-        except ValueError:
-            pytest.skip(f"numba was started with fewer than {count} threads")
-
-    before = numba.get_num_threads()
-    yield use
-    numba.set_num_threads(before)
 
 
 def visits_from(

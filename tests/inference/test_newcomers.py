@@ -220,7 +220,7 @@ def test_a_newcomer_without_interactions_is_the_cold_item_of_a_catalog(
     store = Store(config.root)
     ingested = stages.ingest(config, store, stages.snapshot(config, store))
     built = stages.graph(config, store, ingested, ingested)
-    table = stages.neighbourhoods(config, store, built)
+    table = stages.neighbourhoods(config, store, built, ingested)
     whole = embed_trained(config, ingested.path, built.path, table.path, tiny_run.train.path)
     items = read_items(ingested.path)
     assert items["item_id"].iloc[-1] == "i99"

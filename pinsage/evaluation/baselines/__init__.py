@@ -4,7 +4,6 @@ Each is built from the training period and the catalog only. What a baseline kno
 stands tied, and never above what it knows to be related.
 """
 
-from pinsage.evaluation.baselines.content import Content
 from pinsage.evaluation.baselines.content_knn import ContentKNNScorer
 from pinsage.evaluation.baselines.content_vectors import content_vectors
 from pinsage.evaluation.baselines.counting import PopularityScorer, RandomScorer
@@ -16,7 +15,6 @@ from pinsage.evaluation.baselines.pixie import PixieScorer
 from pinsage.evaluation.baselines.transitions import TransitionScorer
 
 __all__ = [
-    "Content",
     "ContentKNNScorer",
     "EASEScorer",
     "Evidence",

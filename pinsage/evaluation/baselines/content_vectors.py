@@ -16,11 +16,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pinsage.content.columns import Bags, Content, Float64, Matrix, unit_rows
 from pinsage.errors import ConfigError
-from pinsage.evaluation.baselines.content import Bags, Content
-from pinsage.evaluation.baselines.vectors import Matrix, unit_rows
 
-Float64 = npt.NDArray[np.float64]
 _SIGNS = 8  # places a term goes to
 _BLOCK = 1 << 14
 
@@ -105,7 +103,7 @@ class _Projection:
 
 def _entries(bags: Bags, whole: Float64) -> tuple[npt.NDArray[np.int64], Float64]:
     """The item and the value of every entry of a column's blocks, [Z] each."""
-    weight = bags.rarity()
+    weight = bags.rarity
     lengths = bags.lengths(weight)
     scale = np.divide(whole, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     item = np.repeat(np.arange(len(lengths)), np.diff(bags.indptr))

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from pinsage.content.columns import Content
 from pinsage.data.pairs import Pairs, consecutive_pairs
-from pinsage.evaluation.baselines.content import Content
 from pinsage.evaluation.baselines.item2vec import Sequences
 from pinsage.graph.bipartite import BipartiteGraph
 

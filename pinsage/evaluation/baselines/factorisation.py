@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from pinsage.content.columns import unit_rows
 from pinsage.errors import TrainingError
-from pinsage.evaluation.baselines.vectors import Matrix, unit_rows, vector_scorer
+from pinsage.evaluation.baselines.vectors import Matrix, vector_scorer
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.graph.bipartite import BipartiteGraph
 

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from pinsage.evaluation.baselines.vectors import Matrix, unit_rows, vector_scorer
+from pinsage.content.columns import unit_rows
+from pinsage.evaluation.baselines.vectors import Matrix, vector_scorer
 from pinsage.evaluation.embeddings import EmbeddingScorer
 
 _LONGEST = 10_000  # gensim silently ignores what comes after so many items of one sequence

@@ -38,12 +38,5 @@ def vector_scorer(
     )
 
 
-def unit_rows(vectors: Matrix) -> Matrix:
-    """The vectors at length 1, float32 [N, d]; zeros stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Matrix = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return unit
-
-
 def _widened(vectors: Matrix, column: npt.NDArray[np.floating[Any]]) -> Matrix:
     return np.column_stack([vectors, column.astype(np.float32)]).astype(np.float32, copy=False)

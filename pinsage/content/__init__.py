@@ -1,0 +1,1 @@
+"""What the catalog says of items, and which items are alike by it."""
