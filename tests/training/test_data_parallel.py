@@ -35,7 +35,7 @@ Train = Callable[..., Artifact]
 
 PAPER: dict[str, Any] = {"negatives": {"hard": 2, "hard_from": 0.1, "hard_to": 0.9}}
 OURS: dict[str, Any] = {
-    "training": {"loss": "softmax", "hold_out_edges": True},
+    "training": {"loss": "softmax", "hold_out_edges": True, "spread": 0.5, "average": 0.9},
     "negatives": {"in_batch": True},
 }
 TORCHRUN = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
