@@ -148,8 +148,11 @@ class TrainingConfig(Settings):
 
     epochs: int = Field(12, ge=1, le=10_000)
     """Most epochs."""
+    choose_by: Literal["hit_rate", "mrr"] = "hit_rate"
+    """What of the validation period chooses the epoch: the hit-rate at the headline K, by which
+    baselines are tuned as well, or the MRR."""
     patience: int = Field(3, ge=1)
-    """Epochs without a better validation hit-rate before training stops."""
+    """Epochs that are no better in it before training stops."""
     batch_size: int = Field(512, ge=1)
     """Pairs a step."""
     epoch_pairs: int = Field(0, ge=0)

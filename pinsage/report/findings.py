@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from pinsage.config import Config
 from pinsage.errors import ArtifactError
 from pinsage.evaluation.metrics import headline_k
 from pinsage.graph.bipartite import BipartiteGraph
@@ -67,7 +68,7 @@ class Findings:
         return cls(
             evidence=evidence,
             history=history,
-            metric=_chosen_by(history),
+            metric=_chosen_by(config, history),
             catalog=catalog,
             groups=catalog.groups(),
             cosines=Cosines.measure(vectors, config.seed),
@@ -87,8 +88,10 @@ def _history(inputs: ReportInputs) -> list[Mapping[str, Any]]:
     return history
 
 
-def _chosen_by(history: list[Mapping[str, Any]]) -> str:
-    """Training keeps the epoch with the best hit-rate at the headline K."""
+def _chosen_by(config: Config, history: list[Mapping[str, Any]]) -> str:
+    """Training keeps the epoch with the best MRR, or with the best hit-rate at the headline K."""
+    if config.training.choose_by == "mrr":
+        return "mrr"
     names = [name for name in history[0]["metrics"] if name.startswith("hit_rate_")]
     if not names:
         return str(next(iter(history[0]["metrics"])))

@@ -49,7 +49,9 @@ class Validation:
 
     @property
     def score(self) -> str:
-        """The metric that chooses the epoch: the hit-rate that baselines are tuned by as well."""
+        """The metric that chooses the epoch."""
+        if self._config.training.choose_by == "mrr":
+            return "mrr"
         return f"hit_rate_{headline_k(self._ks)}"
 
     def __call__(self, model: PinSage) -> dict[str, float]:

@@ -47,6 +47,16 @@ def test_it_writes_the_best_model_and_its_history(tiny_run: SimpleNamespace) -> 
     assert facts["num_parameters"] == sum(p.numel() for p in model.parameters())
 
 
+def test_the_mrr_chooses_the_epoch_where_it_is_asked_to(
+    tiny_run: SimpleNamespace, tmp_path: Path
+) -> None:
+    trained = train_again(tiny_run, tmp_path, choose_by="mrr", epochs=4, patience=4)
+    history = json.loads(trained.file("history.json").read_text())
+    best = max(history, key=lambda report: report["metrics"]["mrr"])
+    assert trained.facts["best_epoch"] == best["epoch"]
+    assert trained.facts["best_mrr"] == best["metrics"]["mrr"]
+
+
 def test_the_best_epochs_metrics_are_those_of_the_written_model(tiny_run: SimpleNamespace) -> None:
     embeddings = embed_trained(
         tiny_run.config,
