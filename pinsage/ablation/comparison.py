@@ -17,7 +17,7 @@ from pinsage.ablation.ranks import measured
 from pinsage.config import Config
 from pinsage.errors import ArtifactError
 from pinsage.evaluation.bootstrap import Array, Clusters, Interval
-from pinsage.evaluation.metrics import Ranks, headline_k, usable_ks
+from pinsage.evaluation.metrics import Ranks, headline_metric, usable_ks
 from pinsage.evaluation.results import Estimates, Key
 from pinsage.evaluation.slices import ALL
 
@@ -68,12 +68,11 @@ class Comparison:
                 by_seed[variant, metric] = tuple(values.mean(axis=1).tolist())
                 sums[Key(variant, ALL, metric)] = clusters.sums(values.mean(axis=0))
         evaluation = config.evaluation
-        k = headline_k(usable_ks(evaluation.ks, num_items))
         return cls(
             reference=reference,
             variants=tuple(ranks),
             metrics=tuple(dict.fromkeys(metric for _, metric in by_seed)),
-            headline=f"hit_rate_{k}",
+            headline=headline_metric(usable_ks(evaluation.ks, num_items)),
             num_pairs=len(user_row),
             num_users=clusters.num_users,
             num_items=num_items,

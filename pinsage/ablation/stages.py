@@ -111,8 +111,7 @@ def write_comparison(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> Fact
     from pinsage.report.figures.style import png
 
     periods = {period: _compare(plan, outcomes, period) for period in PERIODS}
-    by_mrr = plan.base.training.choose_by == "mrr"
-    chosen_by = "mrr" if by_mrr else periods["valid"].headline
+    chosen_by = plan.base.training.choosing_metric(periods["valid"].headline)
     costs = {
         name: Cost.of([_history(each) for each in mine], chosen_by)
         for name, mine in _by_variant(plan, outcomes).items()

@@ -195,6 +195,10 @@ class TrainingConfig(Settings):
     checkpoints_kept: int = Field(2, ge=1, le=1000)
     """Checkpoints that stay while training goes on: the last ones, and the best epoch's besides."""
 
+    def choosing_metric(self, headline: str) -> str:
+        """The metric that chooses the epoch; `headline` names the hit-rate at the headline K."""
+        return "mrr" if self.choose_by == "mrr" else headline
+
     @model_validator(mode="after")
     def _has_a_pair_for_each(self) -> TrainingConfig:
         if self.processes > self.batch_size:

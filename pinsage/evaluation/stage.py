@@ -26,7 +26,7 @@ from pinsage.data.pairs import Pairs, consecutive_pairs
 from pinsage.evaluation.baselines import Evidence, content_vectors, require_packages
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.exact import Vectors
-from pinsage.evaluation.metrics import headline_k
+from pinsage.evaluation.metrics import headline_metric
 from pinsage.evaluation.protocol import rank_all, summarise
 from pinsage.evaluation.ranking import Ranking
 from pinsage.evaluation.results import Catalog, Results
@@ -144,7 +144,7 @@ def _ranking_device(config: Config) -> str:
 
 
 def _period_facts(results: Results) -> Facts:
-    headline = f"hit_rate_{headline_k(results.ks)}"
+    headline = headline_metric(results.ks)
     rivals = [method for method in results.methods if method != MODEL]
     rival = results.best(headline, rivals)
     facts: Facts = {"num_pairs": results.num_pairs, "best_baseline": rival}

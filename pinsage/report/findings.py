@@ -10,7 +10,7 @@ import numpy as np
 
 from pinsage.config import Config
 from pinsage.errors import ArtifactError
-from pinsage.evaluation.metrics import headline_k
+from pinsage.evaluation.metrics import headline_metric
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.model.query import read_query_map
 from pinsage.report.catalog import Catalog, Groups
@@ -89,13 +89,10 @@ def _history(inputs: ReportInputs) -> list[Mapping[str, Any]]:
 
 
 def _chosen_by(config: Config, history: list[Mapping[str, Any]]) -> str:
-    """Training keeps the epoch with the best MRR, or with the best hit-rate at the headline K."""
-    if config.training.choose_by == "mrr":
-        return "mrr"
     names = [name for name in history[0]["metrics"] if name.startswith("hit_rate_")]
-    if not names:
-        return str(next(iter(history[0]["metrics"])))
-    return f"hit_rate_{headline_k([int(name.removeprefix('hit_rate_')) for name in names])}"
+    ks = [int(name.removeprefix("hit_rate_")) for name in names]
+    headline = headline_metric(ks) if ks else str(next(iter(history[0]["metrics"])))
+    return config.training.choosing_metric(headline)
 
 
 def _vectors(inputs: ReportInputs) -> Vectors:

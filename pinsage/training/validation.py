@@ -11,7 +11,7 @@ from pinsage.config import Config
 from pinsage.data.pairs import consecutive_pairs
 from pinsage.errors import TrainingError
 from pinsage.evaluation.embeddings import EmbeddingScorer
-from pinsage.evaluation.metrics import headline_k, hit_rate, mean_reciprocal_rank, usable_ks
+from pinsage.evaluation.metrics import headline_metric, hit_rate, mean_reciprocal_rank, usable_ks
 from pinsage.evaluation.ranking import rank_pairs
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.inference.local import embed_items
@@ -50,9 +50,7 @@ class Validation:
     @property
     def score(self) -> str:
         """The metric that chooses the epoch."""
-        if self._config.training.choose_by == "mrr":
-            return "mrr"
-        return f"hit_rate_{headline_k(self._ks)}"
+        return self._config.training.choosing_metric(headline_metric(self._ks))
 
     def __call__(self, model: PinSage) -> dict[str, float]:
         """Hit-rates and MRR of the current weights."""

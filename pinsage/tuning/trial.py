@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pinsage import stages
 from pinsage.errors import AbandonedError, TrainingError
-from pinsage.evaluation.metrics import headline_k, usable_ks
+from pinsage.evaluation.metrics import headline_metric, usable_ks
 from pinsage.store import Artifact, Store
 from pinsage.tuning.study import Attempt, State, Study
 
@@ -44,7 +44,7 @@ def run_attempt(
 ) -> Outcome:
     """Train with an attempt's settings and tell the study what came of it.
 
-    The score is the hit-rate at the headline K on validation, which chooses the epoch as well. A
+    The score is the hit-rate at the headline K on validation, of the epoch that is chosen. A
     trial that is pruned leaves nothing in the store; settings that cannot be trained with count as
     tried. Any other exception leaves the trial to be tried again.
     """
@@ -76,4 +76,4 @@ def run_attempt(
 
 def headline(attempt: Attempt, num_items: int) -> str:
     """The metric that decides: `hit_rate_<K>`."""
-    return f"hit_rate_{headline_k(usable_ks(attempt.config.evaluation.ks, num_items))}"
+    return headline_metric(usable_ks(attempt.config.evaluation.ks, num_items))

@@ -5,7 +5,7 @@ coverage, Gini, novelty and intra-list distance.
 """
 
 from pinsage.evaluation.metrics.coverage import coverage
-from pinsage.evaluation.metrics.cutoffs import headline_k, usable_ks
+from pinsage.evaluation.metrics.cutoffs import headline_k, headline_metric, usable_ks
 from pinsage.evaluation.metrics.diversity import intra_list_distance
 from pinsage.evaluation.metrics.gini import gini
 from pinsage.evaluation.metrics.hit_rate import hit_rate, hits
@@ -24,6 +24,7 @@ __all__ = [
     "fit_block",
     "gini",
     "headline_k",
+    "headline_metric",
     "hit_rate",
     "hits",
     "intra_list_distance",

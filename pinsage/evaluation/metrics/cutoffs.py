@@ -32,3 +32,8 @@ def usable_ks(ks: Sequence[int], num_items: int) -> tuple[int, ...]:
 def headline_k(ks: Sequence[int]) -> int:
     """The cut-off that choices are made on: the largest up to 100, else the smallest."""
     return max((k for k in ks if k <= _HEADLINE), default=min(ks))
+
+
+def headline_metric(ks: Sequence[int]) -> str:
+    """The name of the hit-rate at that cut-off: `hit_rate_<K>`."""
+    return f"hit_rate_{headline_k(ks)}"
