@@ -17,6 +17,7 @@ from pinsage.evaluation.baselines import (
     PixieScorer,
     PopularityScorer,
     RandomScorer,
+    Steps,
     TransitionScorer,
 )
 from pinsage.evaluation.embeddings import EmbeddingScorer
@@ -63,7 +64,7 @@ def scorers(graph: BipartiteGraph, train_pairs: Pairs) -> dict[str, Scorer]:
         RandomScorer(NUM_ITEMS, 5),
         PopularityScorer(graph),
         knn,
-        TransitionScorer.of(train_pairs, knn, {"backward": 0.5}),
+        TransitionScorer.of(Steps.of(train_pairs, NUM_ITEMS), knn, {"backward": 0.5}),
         PixieScorer(graph, walks=200, length=2, restart=0.5, damping=0.2, seed=6),
         EmbeddingScorer("PinSage", embeddings),
     ]

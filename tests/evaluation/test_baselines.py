@@ -21,6 +21,7 @@ from pinsage.evaluation.baselines import (
     PixieScorer,
     PopularityScorer,
     RandomScorer,
+    Steps,
     TransitionScorer,
 )
 from pinsage.evaluation.baselines.methods import METHODS, Bench, untuned
@@ -215,7 +216,8 @@ def test_transitions_count_steps_forward_and_a_share_of_the_steps_back(
     steps: Counter[tuple[int, int]] = Counter(
         zip(train_pairs.query_row.tolist(), train_pairs.positive_row.tolist(), strict=True)
     )
-    scores = TransitionScorer.of(train_pairs, knn, {"backward": backward}).score(everything(graph))
+    counted = Steps.of(train_pairs, graph.num_items)
+    scores = TransitionScorer.of(counted, knn, {"backward": backward}).score(everything(graph))
     fallback = knn.score(everything(graph))
     for q in range(graph.num_items):
         for i in range(graph.num_items):
@@ -229,7 +231,7 @@ def test_a_transition_outranks_the_most_similar_item_without_one() -> None:
         num_items=3, num_contexts=2,
     )  # fmt: skip
     user, query, positive = np.array([[0], [2], [0]], dtype=np.int32)
-    step = Pairs(user, query, positive)
+    step = Steps.of(Pairs(user, query, positive), twins.num_items)
     back = TransitionScorer.of(step, ItemKNNScorer(twins, 0.0), {"backward": 0.5})
     scores = back.score(np.array([0], dtype=np.int32))[0]
     assert scores[1] == pytest.approx(0.49)  # a cosine of 1

@@ -12,7 +12,7 @@ from pinsage.evaluation.baselines.evidence import Evidence
 from pinsage.evaluation.baselines.item_knn import ItemKNNScorer
 from pinsage.evaluation.baselines.packages import require_packages
 from pinsage.evaluation.baselines.pixie import PixieScorer
-from pinsage.evaluation.baselines.transitions import TransitionScorer
+from pinsage.evaluation.baselines.transitions import Steps, TransitionScorer
 
 __all__ = [
     "ContentKNNScorer",
@@ -22,6 +22,7 @@ __all__ = [
     "PixieScorer",
     "PopularityScorer",
     "RandomScorer",
+    "Steps",
     "TransitionScorer",
     "content_vectors",
     "require_packages",

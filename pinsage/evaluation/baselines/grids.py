@@ -62,7 +62,7 @@ GRIDS: Mapping[Baseline, Grid] = {
             "context_damping": (0.0, 0.5, 1.0),
         },
     ),
-    # Next to each other where the pairs are the same: they are found once.
+    # Next to each other where the pairs are the same: they are counted once.
     "transitions": Grid(
         first=_each(
             {"backward": (0.0, 1.0)},

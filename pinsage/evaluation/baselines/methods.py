@@ -25,7 +25,7 @@ from pinsage.evaluation.baselines.grids import Settings
 from pinsage.evaluation.baselines.item2vec import ItemVectors
 from pinsage.evaluation.baselines.item_knn import ItemKNNScorer
 from pinsage.evaluation.baselines.pixie import PixieScorer
-from pinsage.evaluation.baselines.transitions import TransitionScorer
+from pinsage.evaluation.baselines.transitions import Steps, TransitionScorer
 from pinsage.evaluation.ranking import Scorer
 
 _PIXIE_RESTART = 0.5
@@ -76,8 +76,8 @@ def _transitions(bench: Bench) -> Build:
     if not isinstance(knn, ItemKNNScorer):
         knn = ItemKNNScorer(evidence.graph, _SHRINK)
     return _trained_once(
-        lambda settings: evidence.pairs(**settings),
-        lambda pairs, settings: TransitionScorer.of(pairs, knn, settings),
+        lambda settings: Steps.of(evidence.pairs(**settings), evidence.graph.num_items),
+        lambda steps, settings: TransitionScorer.of(steps, knn, settings),
         after="backward",
     )
 

@@ -18,6 +18,35 @@ _BELOW_A_STEP = 0.49  # a cosine of 1 must stay under half a step
 
 
 @dataclass(frozen=True)
+class Steps:
+    """How often training went from each item to each other, one way and the other.
+
+    Attributes:
+        indptr, indices: CSR of the items next to each other, int64 [N + 1], int32 [S]
+        forward, backward: float64 [S], steps from the row's item to the other, and back
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    forward: npt.NDArray[np.float64]
+    backward: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pairs: Pairs, num_items: int) -> Steps:
+        """Count the pairs of the training period."""
+        query, positive = pairs.query_row.astype(np.int64), pairs.positive_row.astype(np.int64)
+        either = np.concatenate([query * num_items + positive, positive * num_items + query])
+        keys, step = np.unique(either, return_inverse=True)
+        rows, items = np.divmod(keys, num_items)
+        return cls(
+            np.searchsorted(rows, np.arange(num_items + 1)).astype(np.int64),
+            items.astype(np.int32),
+            np.bincount(step[: len(pairs)], minlength=len(keys)).astype(np.float64),
+            np.bincount(step[len(pairs) :], minlength=len(keys)).astype(np.float64),
+        )
+
+
+@dataclass(frozen=True)
 class TransitionScorer:
     """How often training went from the query to the item within a window; 1 is a Markov chain.
 
@@ -40,22 +69,11 @@ class TransitionScorer:
 
     @classmethod
     def of(
-        cls, pairs: Pairs, fallback: ItemKNNScorer, settings: Mapping[str, Any]
+        cls, steps: Steps, fallback: ItemKNNScorer, settings: Mapping[str, Any]
     ) -> TransitionScorer:
-        """Count the pairs of the training period; `backward` of the settings is 0, ½ or 1."""
-        size = fallback.graph.num_items
-        query, positive = pairs.query_row.astype(np.int64), pairs.positive_row.astype(np.int64)
-        steps = np.concatenate([query * size + positive, positive * size + query])
-        keys, step = np.unique(steps, return_inverse=True)
-        worth = np.repeat([1.0, settings["backward"]], len(pairs))
-        rows, items = np.divmod(keys, size)
-        return cls(
-            indptr=np.searchsorted(rows, np.arange(size + 1)).astype(np.int64),
-            indices=items.astype(np.int32),
-            counts=np.bincount(step, weights=worth, minlength=len(keys)).astype(np.float32),
-            fallback=fallback,
-            settings=settings,
-        )
+        """Discount the steps back by the settings' `backward`, which is 0, ½ or 1."""
+        counts = steps.forward + settings["backward"] * steps.backward
+        return cls(steps.indptr, steps.indices, counts.astype(np.float32), fallback, settings)
 
     def score(self, query_rows: Rows) -> Scores:
         """Scores, float32 [B, N]: multiples of ½, and below that the cosines of item-kNN."""
