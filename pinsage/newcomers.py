@@ -69,10 +69,13 @@ def embed_file(root: Path, version: Published, file: Path) -> Embedded:
     kinds = model.spec.content
     new = read_new_items(file, kinds, separator=model.spec.separator)
     _refuse_known(file, version, new)
-    notes, has_users = _notes(new, kinds), any(new.users)
-    if not has_users:
+    notes, lost, has_users = _notes(new, kinds), tuple[str, ...](), any(new.users)
+    evidence: Evidence | None
+    if has_users:
+        evidence = _evidence(root, version)
+    else:
         _refuse_nothing(file, version, new, kinds)
-    evidence, lost = (_evidence if has_users else _for_stand_ins)(root, version)
+        evidence, lost = _for_stand_ins(root, version)
     if evidence is None:
         vectors, num_users = embed_by_content(model, new.items), (0,) * len(new.items)
     else:
@@ -80,8 +83,7 @@ def embed_file(root: Path, version: Published, file: Path) -> Embedded:
         num_users = tuple(map(len, contexts))
         notes += _strangers(file, model.spec, new.users, num_users) if has_users else ()
         vectors = _among(evidence, new.items, contexts)
-    notes += lost
-    notes += _blank(new.items, list(kinds), num_users)
+    notes += lost + _blank(new.items, list(kinds), num_users)
     return Embedded(new.items[[ITEM_ID, TITLE]], vectors, num_users, notes)
 
 
@@ -149,9 +151,9 @@ def _refuse_nothing(
         )
 
 
-def _evidence(root: Path, version: Published) -> tuple[Evidence, tuple[str, ...]]:
+def _evidence(root: Path, version: Published) -> Evidence:
     try:
-        return load_evidence(root, version), ()
+        return load_evidence(root, version)
     except ArtifactError as error:
         raise ArtifactError(
             f"{error}; or leave out the column {USER_IDS!r}, and the items are embedded by "

@@ -16,8 +16,8 @@ import torch
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.explain.links import standings
 from pinsage.explain.parts import Ablation, Stripped
+from pinsage.graph.neighbourhoods import Degree
 from pinsage.inference.layers import alone_block
-from pinsage.model.features import Degree
 from pinsage.model.pinsage import PinSage
 from pinsage.model.text_vectors import TextVectors
 

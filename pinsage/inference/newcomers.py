@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.graph.neighbourhoods import Degree, Neighbourhoods
 from pinsage.inference.layers import (
     alone_block,
     encode_block,
@@ -28,7 +28,6 @@ from pinsage.inference.layers import (
     reduce_block,
 )
 from pinsage.model.conv import PinSageConv
-from pinsage.model.features import Degree
 from pinsage.model.pinsage import PinSage
 
 _BLOCK = 4096

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 import torch_frame
@@ -21,13 +20,12 @@ from torch_frame.data.stats import StatType, compute_col_stats
 
 from pinsage.config import FeatureKind
 from pinsage.errors import TrainingError
+from pinsage.graph.neighbourhoods import Degree
 from pinsage.model.bags import hashed_text, known_values, vocabulary_of
 from pinsage.model.text import HASHED, TextEncoder
 from pinsage.model.text_vectors import TextVectors, vectors_of
 
 LOG_DEGREE = "log(1 + degree)"
-
-Degree = npt.NDArray[np.int64 | np.float64]
 
 _STYPE: dict[str, torch_frame.stype] = {
     "numerical": torch_frame.numerical,

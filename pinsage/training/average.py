@@ -1,7 +1,8 @@
 """A moving average of the weights: what training ends with, less the noise of its last steps.
 
-mean ← λ mean + (1 − λ) weights after each step, λ = min(decay, (1 + n) / (10 + n)) with n steps
-before, so that the random weights of the start are soon forgotten.
+It begins as the weights after the first step. After each later one, with n steps before it,
+mean ← λ mean + (1 − λ) weights, λ = min(decay, (1 + n) / (10 + n)), so that the first are soon
+forgotten.
 """
 
 from __future__ import annotations
