@@ -18,7 +18,10 @@ from hypothesis import strategies as st
 from pinsage.config import GraphConfig
 from pinsage.errors import GraphError
 from pinsage.graph.bipartite import BipartiteGraph
+from pinsage.graph.construction.edges import EdgeFile
+from pinsage.graph.construction.runs import write_runs
 from pinsage.graph.construction.stage import write_graph
+from pinsage.progress import Progress
 from pinsage.store import Facts
 from tests.graph.conftest import mix
 
@@ -191,6 +194,32 @@ def test_by_default_files_are_those_of_the_graph_in_memory(rows: list[Row], memo
         assert files == sorted(path.name for path in (folder / "out").iterdir())
         for file in files:
             assert (folder / "out" / file).read_bytes() == (folder / "saved" / file).read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["emptied", "cut short", "zeroed", "zeroed behind", "missing"])
+def test_a_run_that_a_power_loss_spoilt_is_made_again(tmp_path: Path, damage: str) -> None:
+    rows = [(k % NUM_ITEMS, k % 5, 0, 1.0) for k in range(30)]
+    file = tmp_path / "rows.parquet"
+    write_rows(file, rows)
+    source = EdgeFile(file, NUM_ITEMS, GraphConfig())
+    whole = [run.path.read_bytes() for run in write_runs(source, tmp_path, 320, None).runs]
+    assert len(whole) == 3
+    spoilt = sorted(tmp_path.glob("run-*"))[1]
+    if damage == "missing":
+        spoilt.unlink()
+    else:
+        size = len(whole[1])
+        contents = {
+            "emptied": b"",
+            "cut short": whole[1][: size - 3],
+            "zeroed": bytes(size),
+            "zeroed behind": whole[1][:64] + bytes(size - 64),
+        }
+        spoilt.write_bytes(contents[damage])
+    told: list[Progress] = []
+    again = write_runs(source, tmp_path, 320, told.append)
+    assert told[0].done == 10
+    assert [run.path.read_bytes() for run in again.runs] == whole
 
 
 def test_no_interaction_is_a_graph_without_contexts() -> None:

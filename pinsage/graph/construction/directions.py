@@ -16,6 +16,7 @@ from pinsage.graph.construction.runs import Runs, cut_rows
 from pinsage.progress import Listener, Pace
 
 _PIECE = 1 << 20  # edges scanned at a time
+_SORTED = 1 << 24  # edges sorted at a time at most: larger blocks gain nothing
 
 
 def block_capacity(memory: int, *, weighted: bool) -> int:
@@ -36,7 +37,7 @@ def build_contexts(
     Of a context with more than `max_degree` items (0: no bound) those stay whose hash of (seed,
     context, item) is smallest, which is a draw without replacement that depends on nothing else.
     """
-    blocks, total = runs.blocks(csr.rows, capacity), runs.num_edges
+    blocks, total = runs.blocks(csr.rows, min(capacity, _SORTED)), runs.num_edges
     done = max(0, total - sum(edges for _, _, edges in blocks))
     pace = Pace(listener, "sorting contexts", "edges", total, done)
     for first, last, edges in blocks:

@@ -68,27 +68,19 @@ class EdgeFile:
         """The edges from row `start` on, of at most `size` rows at a time."""
         columns = ["item_row", "user_row"]
         columns += ["timestamp"] * self._is_timed + ["weight"] * (self._settings.weights == "sum")
-        with pq.ParquetFile(self.path) as file:
-            sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
-            begins = np.cumsum([0, *sizes])
-            group = int(np.searchsorted(begins, start, side="right")) - 1
-            row, parts, filled = int(begins[group]), [], 0
-            for batch in file.iter_batches(
-                min(size, _BATCH), row_groups=list(range(group, len(sizes))), columns=columns
-            ):
-                behind = row + len(batch)
-                batch = batch.slice(min(max(0, start - row), len(batch)))  # noqa: PLW2901, done before `start`
-                row = behind
-                while len(batch):
-                    part = batch.slice(0, size - filled)
-                    batch = batch.slice(len(part))  # noqa: PLW2901, what fits is taken off
-                    parts.append(self._read(part, behind - len(batch) - len(part)))
-                    filled += len(part)
-                    if filled == size:
-                        yield _joined(behind - len(batch), parts)
-                        parts, filled = [], 0
-            if parts:
-                yield _joined(row, parts)
+        parts, filled = [], 0
+        for row, batch in _batches(self.path, start, min(size, _BATCH), columns):
+            taken = 0
+            while taken < len(batch):
+                part = batch.slice(taken, size - filled)
+                parts.append(self._read(part, row + taken))
+                taken += len(part)
+                filled += len(part)
+                if filled == size:
+                    yield _joined(parts)
+                    parts, filled = [], 0
+        if parts:
+            yield _joined(parts)
 
     def _read(self, batch: pa.RecordBatch, first: int) -> Stretch:
         columns = {name: self._column(batch, name) for name in batch.schema.names}
@@ -130,10 +122,30 @@ class EdgeFile:
             )
 
 
-def _joined(stop: int, parts: list[Stretch]) -> Stretch:
+def _batches(
+    path: Path, start: int, size: int, columns: list[str]
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Batches of at most `size` rows from row `start` on, each with the number of its first row.
+
+    Row groups are read one by one: a reader of several keeps all it has decoded until its end.
+    """
+    first = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            row, first = first, first + file.metadata.row_group(group).num_rows
+            if first <= start:
+                continue  # an earlier process had it
+            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
+                if start < row + len(batch):
+                    done = max(0, start - row)
+                    yield row + done, batch.slice(done)
+                row += len(batch)
+
+
+def _joined(parts: list[Stretch]) -> Stretch:
     columns = ("items", "contexts", "weights")
     joined = (np.concatenate([getattr(part, name) for part in parts]) for name in columns)
-    return Stretch(stop, *joined)
+    return Stretch(parts[-1].stop, *joined)
 
 
 def _largest(file: pq.ParquetFile, name: str, least: int) -> int:

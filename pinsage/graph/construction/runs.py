@@ -1,13 +1,17 @@
 """Runs: the keys of a stretch of rows in one file, grouped by ranges of contexts.
 
-    offsets int64 [buckets + 1], keys int64 [R] = context << 32 | item, weights float64 [R] or none
+    checksum, offsets int64 [buckets + 1], keys int64 [R] = context << 32 | item, weights float64
+    [R] or none
 
 A bucket is a range of 2**shift contexts. A run is complete or not there, and says in its name
-which rows of the source it holds, so that a kill costs the one that was being written.
+which rows of the source it holds, so that a kill costs the one that was being written. Runs live
+for seconds and are not flushed to the disk, which is most of what writing them would cost: after
+a power loss the checksum, which makes all words add up to a constant, tells those that are whole.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +21,15 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pinsage.files import replacing
 from pinsage.graph.construction.edges import EdgeFile, Stretch
 from pinsage.graph.construction.kernels import count_keys, group_by_bucket
 from pinsage.progress import Listener, Pace
 
 _BUCKETS = 1024
+_WORD = 8  # bytes of each number in a run
+_TOTAL = np.int64(0x52554E)  # not 0, which a file of zeros adds up to
 _PIECE = 1 << 19  # keys read at a time: stays in the cache from reading to placing
+_STRETCH = 1 << 22  # rows of a run at most: longer ones gain nothing
 
 Keys: TypeAlias = npt.NDArray[np.int64]
 Weights: TypeAlias = npt.NDArray[np.float64]
@@ -41,13 +47,13 @@ class Run:
 
     def pieces(self, first: int, last: int) -> Iterator[Piece]:
         """Keys and weights of the buckets `first` to `last - 1`, a piece at a time."""
-        head, total = self.offsets.nbytes, int(self.offsets[-1])
+        head, total = _WORD + self.offsets.nbytes, int(self.offsets[-1])
         for start in range(int(self.offsets[first]), int(self.offsets[last]), _PIECE):
             count = min(_PIECE, int(self.offsets[last]) - start)
-            keys = np.fromfile(self.path, np.int64, count, offset=head + 8 * start)
+            keys = np.fromfile(self.path, np.int64, count, offset=head + _WORD * start)
             weights = np.empty(0)
             if self.has_weights:
-                weights = np.fromfile(self.path, count=count, offset=head + 8 * (total + start))
+                weights = np.fromfile(self.path, count=count, offset=head + _WORD * (total + start))
             yield keys, weights
 
 
@@ -124,7 +130,7 @@ def write_runs(source: EdgeFile, folder: Path, memory: int, listener: Listener |
     runs = find_runs(folder, num_buckets, source)
     row = runs[-1].rows[1] if runs else 0
     pace = Pace(listener, "reading interactions", "rows", source.num_rows, row)
-    size = max(1, memory // (64 if source.has_weights else 32))
+    size = max(1, min(_STRETCH, memory // (64 if source.has_weights else 32)))
     for stretch in source.stretches(row, size) if row < source.num_rows else ():
         runs.append(_write(folder, stretch, row, shift, num_buckets, source.has_weights))
         pace.add(stretch.stop - row)
@@ -133,15 +139,21 @@ def write_runs(source: EdgeFile, folder: Path, memory: int, listener: Listener |
 
 
 def find_runs(folder: Path, num_buckets: int, source: EdgeFile) -> list[Run]:
-    """The runs that an earlier process finished, which hold the first rows without a gap."""
-    found = []
+    """The whole runs that an earlier process left, from the first row on without a gap."""
+    found: list[Run] = []
     for path in sorted(folder.glob("run-*.bin")):
-        match = re.fullmatch(r"run-(\d+)-(\d+)\.bin", path.name)
-        if match:
-            offsets = np.fromfile(path, np.int64, num_buckets + 1)
-            rows = int(match[1]), int(match[2])
-            found.append(Run(path, rows, source.has_weights, offsets))
+        rows = _rows(path)
+        words = np.fromfile(path, np.int64)  # a stretch fits into memory
+        if rows[0] != (found[-1].rows[1] if found else 0) or words.sum() != _TOTAL:
+            path.unlink()
+            continue
+        found.append(Run(path, rows, source.has_weights, words[1 : num_buckets + 2].copy()))
     return found
+
+
+def _rows(path: Path) -> tuple[int, int]:
+    first, behind = re.findall(r"\d+", path.name)
+    return int(first), int(behind)
 
 
 def _write(
@@ -153,7 +165,11 @@ def _write(
     edges = stretch.items, stretch.contexts, stretch.weights
     group_by_bucket(*edges, shift, offsets, keys, weights)
     path = folder / f"run-{row:012d}-{stretch.stop:012d}.bin"
-    with replacing(path) as temporary, temporary.open("wb") as stream:
-        for part in (offsets, keys, weights):
+    parts = [offsets, keys, weights.view(np.int64)]
+    checksum = _TOTAL - np.sum([part.sum() for part in parts], dtype=np.int64)
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as stream:
+        for part in (np.array([checksum]), *parts):
             part.tofile(stream)
+    os.replace(unfinished, path)
     return Run(path, (row, stretch.stop), has_weights, offsets)
