@@ -5,6 +5,7 @@ An artifact's key is the same for every run, so that Prefect shows its history.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from prefect.artifacts import (
 )
 
 from flows.results import read_periods, table_rows
+from pinsage.progress import Progress
 from pinsage.retrieval.publish import REPORT
 from pinsage.store import Artifact
 
@@ -93,3 +95,32 @@ class TrainingProgress:
             self._artifact = cast("UUID", made)
         else:
             update_progress_artifact(self._artifact, percent, description=said)
+
+
+class StageProgress:
+    """How far a long stage is, in Prefect's pages; a stage of a few seconds makes no artifact.
+
+    `interval` is the least number of seconds before the first report and between two: each is a
+    request to Prefect.
+    """
+
+    def __init__(self, stage: str, interval: float = 5.0) -> None:
+        self._stage = stage
+        self._interval = interval
+        self._told = time.monotonic()
+        self._artifact: UUID | None = None
+
+    def tell(self, progress: Progress) -> None:
+        """Show a moment, unless the last one shown was just before; a part's end always is."""
+        is_end = self._artifact is not None and progress.done >= progress.total
+        if not is_end and time.monotonic() - self._told < self._interval:
+            return
+        percent, said = 100.0 * progress.share, f"{self._stage}: {progress}"
+        if self._artifact is None:
+            made = create_progress_artifact(
+                percent, key=f"{self._stage}-progress", description=said
+            )
+            self._artifact = cast("UUID", made)  # typed for callers that await as well
+        else:
+            update_progress_artifact(self._artifact, percent, description=said)
+        self._told = time.monotonic()

@@ -16,7 +16,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from flows.progress import EVENT, StageEvent
+from flows.progress import EVENT, MOMENTS, StageEvent, StageMoment
 from flows.results import Cell, Period, metric_label
 from flows.settings import LOGGERS
 
@@ -40,6 +40,9 @@ class StageLines(logging.Handler):
         event = getattr(record, EVENT, None)
         if isinstance(event, StageEvent):
             self._draw(event)
+        elif isinstance(event, StageMoment):
+            if self._status is not None:
+                self._status.update(Text(f"{event} …"))
         elif record.levelno >= logging.WARNING:
             self._console.print(Text(f"warning: {record.getMessage()}", style="yellow"))
 
@@ -65,7 +68,10 @@ class StageLines(logging.Handler):
 def stage_lines(console: Console) -> Iterator[None]:
     """Draw what happens within the block."""
     handler = StageLines(console)
-    loggers = [logging.getLogger(name) for name in LOGGERS]
+    moments = logging.getLogger(MOMENTS)
+    level, moments.propagate = moments.level, False
+    moments.setLevel(logging.DEBUG)
+    loggers = [moments, *(logging.getLogger(name) for name in LOGGERS)]
     for logger in loggers:
         logger.addHandler(handler)
     try:
@@ -74,6 +80,8 @@ def stage_lines(console: Console) -> Iterator[None]:
         handler.rest()
         for logger in loggers:
             logger.removeHandler(handler)
+        moments.setLevel(level)
+        moments.propagate = True
 
 
 def result_table(period: Period) -> Table:

@@ -1,4 +1,8 @@
-"""What a run is doing, as structured log records: the commands draw them, Prefect stores them."""
+"""What a run is doing, as structured log records: the commands draw them, Prefect stores them.
+
+How far a stage is changes twice a second: such moments have a logger of their own, which Prefect
+does not store, and which is silent unless a terminal draws it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from pinsage.progress import Progress
+
 EVENT = "pinsage_event"  # attribute of the log record that carries the event
+MOMENTS = "pinsage-moments"  # a name beside those of settings.LOGGERS, not below one
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +42,22 @@ class StageEvent:
         return f"{self.stage}: {self.state}" + (f" ({self.note})" if self.note else "")
 
 
+@dataclass(frozen=True)
+class StageMoment:
+    """How far a running stage is."""
+
+    stage: str
+    progress: Progress
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.progress}"
+
+
 def announce(event: StageEvent) -> None:
     """Log an event."""
     _log.info("%s", event, extra={EVENT: event})
+
+
+def announce_moment(moment: StageMoment) -> None:
+    """Tell the terminal, if one is watching."""
+    logging.getLogger(MOMENTS).debug("%s", moment, extra={EVENT: moment})

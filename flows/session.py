@@ -21,7 +21,7 @@ from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
 from flows import artifacts, records
-from flows.progress import StageEvent, announce
+from flows.progress import StageEvent, StageMoment, announce, announce_moment
 from flows.settings import prepare_process
 from flows.tracking import TrackedRun, Tracker, connected
 from pinsage import __version__
@@ -30,6 +30,7 @@ from pinsage.files import write_atomic
 from pinsage.store import Artifact, Store
 
 if TYPE_CHECKING:
+    from pinsage.progress import Listener, Progress
     from pinsage.tuning.trial import Outcome
 
 MODEL = "PinSage"
@@ -108,6 +109,16 @@ class StageRecord:
     def url(self) -> str | None:
         """Page of the stage's MLflow run, where there is one."""
         return self.run.tracker.url_of(self.tracked)
+
+    def listener(self) -> Listener:
+        """Shows how far the stage is, in the terminal and in Prefect's pages."""
+        shown = artifacts.StageProgress(self.name)
+
+        def tell(progress: Progress) -> None:
+            announce_moment(StageMoment(self.name, progress))
+            shown.tell(progress)
+
+        return tell
 
     def keep(self, artifact: Artifact, note: str = "") -> Artifact:
         """Record the stage's artifact, and hand it on; a note is said with it."""

@@ -138,7 +138,9 @@ def graph(run: Run, data: Data, span: Span) -> Artifact:
     """Build the bipartite graph of a span."""
     source = data.parts if span == "train" else data.ingested
     with run.stage(f"graph-{span}") as record:
-        return record.keep(stages.graph(run.config, run.store, source, source))
+        return record.keep(
+            stages.graph(run.config, run.store, source, source, listener=record.listener())
+        )
 
 
 @task(

@@ -32,6 +32,7 @@ _TRAINING = (
 )
 
 if TYPE_CHECKING:
+    from pinsage.progress import Listener
     from pinsage.training.loop import EpochReport
 
 
@@ -87,29 +88,40 @@ def split(config: Config, store: Store, ingested: Artifact) -> Artifact:
 
 
 def graph(
-    config: Config,  # noqa: ARG001, every stage is called alike
+    config: Config,
     store: Store,
     edges: Artifact,
     catalog: Artifact,
+    *,
+    listener: Listener | None = None,
 ) -> Artifact:
     """Both CSRs of the bipartite graph over the interactions of `edges`: a split's, or all.
 
-    `catalog` says which items there are: a split, or what was ingested.
+    `catalog` says which items there are: a split, or what was ingested. `listener` is told how far
+    it is.
     """
     name = "train.parquet" if edges.manifest.stage == "split" else "interactions.parquet"
     num_items = int(catalog.facts["num_items"])
 
     def build(work: Workspace) -> Facts:
-        from pinsage.graph.bipartite import write_graph
+        from pinsage.graph.construction.stage import write_graph
 
-        return write_graph(edges.file(name), num_items, work.path)
+        return write_graph(
+            edges.file(name),
+            num_items,
+            config.graph,
+            config.seed,
+            out=work.path,
+            scratch=work.scratch,
+            listener=listener,
+        )
 
     return store.stage(
         "graph",
         build,
-        settings={"num_items": num_items},
+        settings={"num_items": num_items, **config.graph.deciding(config.seed)},
         inputs={"edges": edges.digest(name)},
-        code=("pinsage.graph.bipartite",),
+        code=("pinsage.graph.bipartite", "pinsage.graph.construction"),
     )
 
 

@@ -25,6 +25,7 @@ from pinsage.config.data import (
     SplitConfig,
     TimestampUnit,
 )
+from pinsage.config.graph import GraphConfig
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
     CHANGES_NO_WEIGHT,
@@ -54,6 +55,7 @@ __all__ = [
     "EmbedConfig",
     "EvaluationConfig",
     "FeatureKind",
+    "GraphConfig",
     "IndexConfig",
     "InteractionsConfig",
     "ItemsConfig",
@@ -93,6 +95,8 @@ class Config(Settings):
     """What the data must look like."""
     split: SplitConfig = SplitConfig()
     """Where training, validation and test are cut."""
+    graph: GraphConfig = GraphConfig()
+    """Which interactions are edges, and what an edge weighs."""
     neighbourhoods: NeighbourhoodConfig = NeighbourhoodConfig()
     """Random walks and the neighbours they choose."""
     model: ModelConfig = ModelConfig()

@@ -2,24 +2,30 @@
 
 Rows of each CSR are sorted and free of repeats; the two hold the same edges. On disk they are
 plain `.npy` files, opened memory-mapped.
+
+Edges may have weights, which are kept as what a walk needs: of the 2**32 values of a draw, each
+edge of a row has as many as it weighs. `item_thresholds` and `context_thresholds` hold the last
+value of each edge, rising within a row to 2**32 − 1, so that a draw h chooses the first edge of
+the row with h ≤ threshold: integers alone, the same on every machine.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
 from pinsage.errors import GraphError
-from pinsage.store import Facts
 
 Indptr = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int32]
+Thresholds: TypeAlias = npt.NDArray[np.uint32]
 
 _ARRAYS = ("item_indptr", "item_indices", "context_indptr", "context_indices")
+_THRESHOLDS = ("item_thresholds", "context_thresholds")
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,15 @@ class BipartiteGraph:
         item_indices: int32 [E], context rows
         context_indptr: int64 [C + 1]
         context_indices: int32 [E], item rows
+        item_thresholds, context_thresholds: uint32 [E], None where edges have no weights
     """
 
     item_indptr: Indptr
     item_indices: Indices
     context_indptr: Indptr
     context_indices: Indices
+    item_thresholds: Thresholds | None = None
+    context_thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         for name in ("item", "context"):
@@ -46,6 +55,7 @@ class BipartiteGraph:
                     f"{name}_indptr must run from 0 to {len(indices)}, the number of "
                     f"{name}_indices; rebuild the graph"
                 )
+            self._check_thresholds(name, len(indices))
 
     @property
     def num_items(self) -> int:
@@ -67,6 +77,26 @@ class BipartiteGraph:
         """Number of contexts of each item, int64 [N]."""
         return np.diff(self.item_indptr)
 
+    @property
+    def is_weighted(self) -> bool:
+        """Whether edges have weights."""
+        return self.item_thresholds is not None
+
+    def _check_thresholds(self, name: str, num_edges: int) -> None:
+        thresholds: Thresholds | None = getattr(self, f"{name}_thresholds")
+        if (thresholds is None) == self.is_weighted:
+            raise GraphError(
+                "item_thresholds and context_thresholds go together (got one of them); rebuild "
+                "the graph"
+            )
+        if thresholds is not None and (
+            thresholds.dtype != np.uint32 or thresholds.shape != (num_edges,)
+        ):
+            raise GraphError(
+                f"{name}_thresholds must be uint32 [{num_edges}], one an edge (got "
+                f"{thresholds.dtype} {list(thresholds.shape)}); rebuild the graph"
+            )
+
     @classmethod
     def from_edges(
         cls, item_row: Indices, context_row: Indices, *, num_items: int, num_contexts: int
@@ -75,8 +105,8 @@ class BipartiteGraph:
 
         Raises GraphError where a row lies outside its range.
         """
-        _check_range("item", item_row, num_items)
-        _check_range("context", context_row, num_contexts)
+        check_range("item", item_row, num_items)
+        check_range("context", context_row, num_contexts)
         # One sort of packed pairs orders, groups and exposes repeats at once.
         packed = np.unique(item_row.astype(np.int64) * max(num_contexts, 1) + context_row)
         items, contexts = np.divmod(packed, max(num_contexts, 1))
@@ -91,35 +121,20 @@ class BipartiteGraph:
     @classmethod
     def open(cls, folder: Path) -> BipartiteGraph:
         """Open a graph artifact, memory-mapped."""
-        return cls(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS})
+        weighted = (folder / f"{_THRESHOLDS[0]}.npy").exists()
+        names = (*_ARRAYS, *_THRESHOLDS) if weighted else _ARRAYS
+        return cls(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names})
 
     def save(self, folder: Path) -> None:
-        """Write the four arrays as `.npy` files."""
-        for name in _ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+        """Write the arrays as `.npy` files."""
+        for name in (*_ARRAYS, *_THRESHOLDS):
+            array = getattr(self, name)
+            if array is not None:
+                np.save(folder / f"{name}.npy", array)
 
 
-def write_graph(edges: Path, num_items: int, out: Path) -> Facts:
-    """Build the graph over a Parquet file with `item_row` and `user_row`; a user is a context."""
-    table = pq.read_table(edges, columns=["item_row", "user_row"])
-    item_row = table.column("item_row").to_numpy()
-    context_row = table.column("user_row").to_numpy()
-    # Contexts are numbered by first appearance in time, so a period's are the first ones.
-    num_contexts = int(context_row.max()) + 1 if len(context_row) else 0
-    graph = BipartiteGraph.from_edges(
-        item_row, context_row, num_items=num_items, num_contexts=num_contexts
-    )
-    graph.save(out)
-    return {
-        "num_items": graph.num_items,
-        "num_contexts": graph.num_contexts,
-        "num_edges": graph.num_edges,
-        "num_isolated_items": int((graph.item_degree == 0).sum()),
-        "max_item_degree": int(graph.item_degree.max(initial=0)),
-    }
-
-
-def _check_range(kind: str, rows: Indices, bound: int) -> None:
+def check_range(kind: str, rows: npt.NDArray[np.integer], bound: int) -> None:
+    """Raise GraphError where one of the rows is not in [0, bound)."""
     if len(rows) and (rows.min() < 0 or rows.max() >= bound):
         raise GraphError(
             f"{kind} rows must lie in [0, {bound}) (got {rows.min()} to {rows.max()}); "

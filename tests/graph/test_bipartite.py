@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pinsage.errors import GraphError
-from pinsage.graph.bipartite import BipartiteGraph, write_graph
+from pinsage.graph.bipartite import BipartiteGraph
 
 ARRAYS = ("item_indptr", "item_indices", "context_indptr", "context_indices")
 Edges = list[tuple[int, int]]
@@ -104,19 +102,3 @@ def test_a_saved_graph_opens_equal_and_memory_mapped(tmp_path: Path, edges: Edge
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(opened, name), getattr(graph, name))
         assert isinstance(getattr(opened, name), np.memmap)
-
-
-def test_the_stage_counts_what_it_wrote(tmp_path: Path) -> None:
-    edges = tmp_path / "edges.parquet"
-    columns = {"user_row": [0, 0, 1, 1], "item_row": [2, 0, 2, 2], "timestamp": [1, 2, 3, 4]}
-    pq.write_table(
-        pa.table({name: pa.array(cells, pa.int32()) for name, cells in columns.items()}), edges
-    )
-    assert write_graph(edges, 4, tmp_path) == {
-        "num_items": 4,
-        "num_contexts": 2,
-        "num_edges": 3,
-        "num_isolated_items": 2,
-        "max_item_degree": 2,
-    }
-    assert BipartiteGraph.open(tmp_path).item_degree.tolist() == [1, 0, 2, 0]
