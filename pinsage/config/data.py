@@ -94,6 +94,14 @@ class DataConfig(Settings):
     """The interactions: who, with what, when."""
     items: ItemsConfig | None = None
     """The catalog. Without one, items are those interacted with, and have no content."""
+    memory_mib: int = Field(2048, ge=64)
+    """Memory for sorting and numbering the interactions, in MiB; what is over it goes to disk. The
+    rest of the process comes on top."""
+
+
+CHANGES_NO_ROW = frozenset({"memory_mib"})
+"""Fields of `DataConfig` that change only how the same rows are reached: no artifact's key has
+them."""
 
 
 class ContractConfig(Settings):

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pinsage.config import DataConfig
 from pinsage.data.columns import Key
-from pinsage.data.snapshot import source_digests
+from pinsage.data.snapshot import find_sources
 from pinsage.errors import ConfigError, SourceError
 from pinsage.store import Facts
 
@@ -290,10 +290,10 @@ def test_a_failed_landing_leaves_nothing_behind(write: Write, land: Land, tmp_pa
 
 def test_digests_name_both_sources_and_a_missing_one_fails_at_once(write: Write) -> None:
     tree: dict[str, Any] = {"interactions": {"path": str(write("t.csv", CSV))}}
-    assert set(source_digests(DataConfig.model_validate(tree))) == {"interactions"}
+    assert set(find_sources(DataConfig.model_validate(tree))) == {"interactions"}
     tree["items"] = {"path": "/no/such.csv"}
     with pytest.raises(SourceError, match="no such file"):
-        source_digests(DataConfig.model_validate(tree))
+        find_sources(DataConfig.model_validate(tree))
 
 
 _LAND = """
