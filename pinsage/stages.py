@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pinsage.config import CHANGES_NO_ROW, CHANGES_NO_WEIGHT, Config, ItemsConfig
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
+_DATA = ("pinsage.data",)
 _TRAINING = (
     "pinsage.data.pairs",
     "pinsage.evaluation.embeddings",
@@ -55,7 +56,7 @@ def snapshot(config: Config, store: Store) -> Artifact:
         build,
         settings={"data": config.data.model_dump(mode="json", exclude=set(CHANGES_NO_ROW))},
         inputs={name: source.digest for name, source in found.items()},
-        code=("pinsage.data",),
+        code=_DATA,
     )
 
 
@@ -80,7 +81,7 @@ def part(config: Config, store: Store, table: FileTable, digest: str) -> Artifac
             "partition": table.partition(table.files[0]),
         },
         inputs={"file": digest},
-        code=("pinsage.data",),
+        code=_DATA,
     )
 
 
@@ -93,7 +94,6 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
         "duplicates": config.data.interactions.duplicates,
         "has_catalog": config.data.items is not None,
     }
-    code = ("pinsage.data",)
     parts = landed.facts.get("parts", [])
 
     def build(work: Workspace) -> Facts:
@@ -101,7 +101,7 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
         from pinsage.data.ingest import write_ingested
 
         made = store.made("ingest") if parts else ()
-        earlier = find_earlier(made, parts, settings=settings, code=code_digest(code))
+        earlier = find_earlier(made, parts, settings=settings, code=code_digest(_DATA))
         facts = write_ingested(landed.path, config.data, work.path, earlier)
         return {**facts, "parts": parts}
 
@@ -110,7 +110,7 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
         build,
         settings=settings,
         inputs={"snapshot": landed.digest()},
-        code=code,
+        code=_DATA,
     )
 
 

@@ -79,6 +79,7 @@ def open_engine(folder: Path, memory_mib: int) -> Iterator[Engine]:
             "autoload_known_extensions": False,
         }
         with duckdb.connect(":memory:", config=settings) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it writes between our lines
             try:
                 yield Engine(connection)
             except (duckdb.Error, pa.ArrowException, OSError) as error:

@@ -112,13 +112,15 @@ class _Landing:
     def __init__(self, config: InteractionsConfig, table: Table) -> None:
         self.config = config
         self.table = table
-        self.user = key_of(table, config.user_column)
+        column = config.user_column
+        self.contexts = (column,) if isinstance(column, str) else column
+        self.user = key_of(table, ", ".join(self.contexts))
         self.item = key_of(table, config.item_column)
         self.num_light = self.num_untimed = self.num_unweighted = 0
 
     def write(self, out: Path) -> Facts:
         config = self.config
-        columns = [config.user_column, config.item_column, config.timestamp_column]
+        columns = [*self.contexts, config.item_column, config.timestamp_column]
         if config.weight_column is not None:
             columns.append(config.weight_column)
         text = out / ".text.parquet"
@@ -143,9 +145,22 @@ class _Landing:
         )
         self.num_untimed += times.null_count
         self.num_unweighted += weight.null_count
-        users = self.user.land(batch.column(self.config.user_column))
+        users = self.user.land(self._context(batch))
         items = self.item.land(batch.column(self.config.item_column))
         return pa.RecordBatch.from_arrays([users, items, times, weight], schema=_SCHEMA)
+
+    def _context(self, batch: pa.RecordBatch) -> Column:
+        """The column of the user, or several as one text; null where one of them has no value."""
+        if len(self.contexts) == 1:
+            return batch.column(self.contexts[0])
+        parts = []
+        for name in self.contexts:
+            text = key_of(self.table, name, infer=False).land(batch.column(name))
+            text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+            # "a/b" with "c" is another context than "a" with "b/c".
+            escaped = pc.replace_substring(text, "\\", "\\\\")
+            parts.append(pc.replace_substring(escaped, "/", "\\/"))
+        return pc.binary_join_element_wise(*parts, "/")
 
     def _weigh(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Column]:
         """The rows that are not below `min_weight`, and their weights, null where not finite."""
