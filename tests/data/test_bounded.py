@@ -32,7 +32,7 @@ QUICK = settings(
 
 def write_snapshot(folder: Path, rows: int) -> None:
     draw = np.random.default_rng(rows)
-    table = {
+    table: dict[str, Any] = {
         "user_id": pa.array(draw.integers(0, rows // 10, rows)).cast(pa.string()),
         "item_id": pa.array(draw.integers(0, 5_000, rows)),
         "timestamp": pa.array(draw.integers(0, 10**9, rows)),
