@@ -103,6 +103,8 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
         made = store.made("ingest") if parts else ()
         earlier = find_earlier(made, parts, settings=settings, code=code_digest(_DATA))
         facts = write_ingested(landed.path, config.data, work.path, earlier)
+        if parts and earlier is None:
+            facts["full_because"] = "there is no earlier ingest of a part of these files"
         return {**facts, "parts": parts}
 
     return store.stage(

@@ -32,6 +32,9 @@ QUICK = settings(
 Row = tuple[str, str, str, str]
 
 
+NONE = "there is no earlier ingest of a part of these files"
+
+
 class Shop:
     """A folder of logs, a catalog if there is one, and the store that sees them every night."""
 
@@ -213,7 +216,7 @@ class TestWhatChangesThePast:
 
     def test_a_file_that_is_gone_or_altered_is_no_night_more(self, shop: Shop) -> None:
         shop.add("1", days(0, 9))
-        assert self.reread(shop) == ""
+        assert self.reread(shop) == NONE
 
     def test_ids_that_became_text(self, tmp_path: Path) -> None:
         shop = Shop(tmp_path / "numbers")
@@ -233,7 +236,7 @@ class TestWhatChangesThePast:
         for file in (shop.folder / "var" / "stages" / "ingest").glob("*/interactions.parquet"):
             file.write_bytes(file.read_bytes()[:-1])
         shop.add("2", days(10, 12))
-        assert self.reread(shop) == ""
+        assert self.reread(shop) == NONE
 
 
 def test_the_same_file_twice_counts_twice(tmp_path: Path) -> None:
