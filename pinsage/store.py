@@ -167,6 +167,14 @@ class Store:
             lock.unlink(missing_ok=True)  # whoever waits for it finds the artifact
         return open_artifact(target)
 
+    def made(self, name: str) -> Iterator[Artifact]:
+        """All artifacts of a stage whose manifests can be read; their files are not verified."""
+        for path in sorted((self.root / "stages" / name).glob("[!.]*")):
+            try:
+                yield Artifact(path, read_manifest(path), reused=True)
+            except ArtifactError:
+                continue  # damaged, or just being discarded: whoever needs it is told
+
 
 def open_artifact(path: Path, *, reused: bool = False) -> Artifact:
     """Read a manifest and verify every file against it. Raises ArtifactError."""

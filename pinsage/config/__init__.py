@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pinsage.config.base import Settings
 from pinsage.config.data import (
+    CHANGES_NO_ROW,
     ContractConfig,
     DataConfig,
     FeatureKind,
@@ -47,6 +48,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_ROW",
     "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",

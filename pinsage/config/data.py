@@ -47,8 +47,9 @@ class Source(Settings):
 class InteractionsConfig(Source):
     """Who interacted with what, and when."""
 
-    user_column: str = "user_id"
-    """Column of the user, board, session or basket: the context of an item."""
+    user_column: str | Annotated[tuple[str, ...], Field(min_length=2)] = "user_id"
+    """Column of the user, board, session or basket: the context of an item. Several columns, such
+    as `["store", "week"]`, are one context together; its id joins theirs: `367/12`."""
     item_column: str = "item_id"
     """Column of the item."""
     timestamp_column: str = "timestamp"
@@ -94,6 +95,14 @@ class DataConfig(Settings):
     """The interactions: who, with what, when."""
     items: ItemsConfig | None = None
     """The catalog. Without one, items are those interacted with, and have no content."""
+    memory_mib: int = Field(2048, ge=128)
+    """Memory for sorting and numbering the interactions, in MiB; what is over it goes to disk. The
+    rest of the process comes on top."""
+
+
+CHANGES_NO_ROW = frozenset({"memory_mib"})
+"""Fields of `DataConfig` that change only how the same rows are reached: no artifact's key has
+them."""
 
 
 class ContractConfig(Settings):

@@ -40,6 +40,10 @@ class CsvTable:
         """The file or folder."""
         return str(self.files[0] if len(self.files) == 1 else self.base)
 
+    def partition(self, file: Path) -> dict[str, str | None]:
+        """No columns: folders above a CSV file stand for none."""
+        return {}
+
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Stream the named columns of every file as strings. Raises SourceError."""
         for file in self.files:

@@ -49,7 +49,7 @@ class ParquetTable:
         # pre_buffer, and a dataset's scanner runs ahead of a slower consumer without bound.
         with pq.ParquetFile(file, pre_buffer=False) as source:
             stored = source.schema_arrow.names
-            folders = {n: v for n, v in self._partition(file).items() if n not in stored}
+            folders = {n: v for n, v in self.partition(file).items() if n not in stored}
             require_columns(str(file), columns, [*stored, *folders])
             wanted = [name for name in columns if name not in folders]
             for batch in source.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
@@ -61,7 +61,7 @@ class ParquetTable:
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
-    def _partition(self, file: Path) -> dict[str, str | None]:
+    def partition(self, file: Path) -> dict[str, str | None]:
         """The columns that the folders between `base` and the file stand for."""
         pairs = [part.split("=", 1) for part in file.relative_to(self.base).parts[:-1]]
         values = {pair[0]: unquote(pair[1]) for pair in pairs if len(pair) == 2}

@@ -2,66 +2,79 @@
 
 Each source is read exactly once, batch by batch: its size does not bound the memory, and a source
 that changes meanwhile is not seen in two states. Ids land as text and get their type at the end.
+Of a folder, each file of interactions is a part of its own, which a store may have already.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pinsage.config import DataConfig, FeatureKind, InteractionsConfig, ItemsConfig
+from pinsage.config import DataConfig, FeatureKind, ItemsConfig
 from pinsage.data.arrow import Column, pc
-from pinsage.data.columns import Key, land_feature, landing_type, to_numbers
-from pinsage.data.sources import open_table, source_digest
-from pinsage.data.tables import Table
-from pinsage.data.times import to_micros
+from pinsage.data.columns import land_feature, landing_type
+from pinsage.data.interactions import (
+    PART,
+    Part,
+    PartOf,
+    counts_of,
+    merge,
+    part_in,
+    schema_with,
+    write_part,
+)
+from pinsage.data.landing import common_type, key_of, land, named, retype
+from pinsage.data.sources import Found, find, open_files, open_table
 from pinsage.errors import ConfigError, SourceError
 from pinsage.store import Facts
 
-_TYPES: dict[str, pa.DataType] = {
-    "user_id": pa.string(),
-    "item_id": pa.string(),
-    "timestamp": pa.int64(),
-    "weight": pa.float32(),
-}
-_INTERACTIONS = pa.schema(_TYPES)
 
+def find_sources(data: DataConfig, memory: Path | None = None) -> dict[str, Found]:
+    """What each source holds, by digests. Raises SourceError.
 
-def source_digests(data: DataConfig) -> dict[str, str]:
-    """Digest of the content of each source, a fresh token for SQL. Raises SourceError."""
-    digests = {"interactions": source_digest(data.interactions)}
+    Files that did not change since they were found with the same `memory` are not opened.
+    """
+    found = {"interactions": find(data.interactions, memory)}
     if data.items is not None:
-        digests["items"] = source_digest(data.items)
-    return digests
+        found["items"] = find(data.items, memory)
+    return found
 
 
-def write_snapshot(data: DataConfig, out: Path) -> Facts:
+def write_snapshot(data: DataConfig, out: Path, part_of: PartOf | None = None) -> Facts:
     """Write `interactions.parquet` and, with a catalog, `items.parquet` below `out`.
 
-    Returns num_interactions, num_items, num_below_min_weight, num_unreadable_timestamps,
-    num_unreadable_weights, and the columns of each table with their types.
-    Raises SourceError where a source is missing, unreadable, empty or lacks a column.
+    `part_of` finds or lands the interactions of one file of a folder. Returns num_interactions,
+    num_items, num_below_min_weight, num_unreadable_timestamps, num_unreadable_weights, the columns
+    of each table with their types, and of a folder its parts: [digest, number of row groups] in
+    the order in which they lie in the file. Raises SourceError where a source is missing,
+    unreadable, empty or lacks a column.
     """
     with tempfile.TemporaryDirectory(prefix=".landing-", dir=out) as folder:
         landing = Path(folder)
-        interactions = _Interactions(data.interactions)
+        table, files = open_table(data.interactions), open_files(data.interactions)
         items = _Items(data.items) if data.items is not None else None
-        facts = interactions.land(landing / "interactions.parquet")
+        part_of = part_of or part_in(data.interactions, landing)
+        parts = [part_of(file) for file in files]
+        if not files:
+            found = write_part(data.interactions, table, landing)
+            parts = [Part(landing / PART, "", found)]
+        facts = counts_of(parts, table.where, data.interactions)
         num_items = items.land(landing / "items.parquet") if items is not None else 0
         # One id type for both tables: 7 and "7" would not find each other.
-        keys = [interactions.item, *([items.item] if items is not None else [])]
-        seen = [key.type for key in keys if key.seen]
-        item_type = seen[0] if seen and all(kind == seen[0] for kind in seen) else pa.string()
-        schemas = {"interactions": interactions.final(item_type)}
+        kinds = [part.facts["item_type"] for part in parts]
+        if items is not None and items.item.seen:
+            kinds.append(str(items.item.type))
+        users, ids = common_type(part.facts["user_type"] for part in parts), common_type(kinds)
+        schemas = {"interactions": schema_with(users, ids)}
+        if files:
+            facts["parts"] = merge(parts, schemas["interactions"], out / "interactions.parquet")
+        else:
+            retype(parts[0].file, schemas["interactions"], out / "interactions.parquet")
         if items is not None:
-            schemas["items"] = items.final(item_type)
-        for name, schema in schemas.items():
-            _retype(landing / f"{name}.parquet", schema, out / f"{name}.parquet")
+            schemas["items"] = items.final(ids)
+            retype(landing / "items.parquet", schemas["items"], out / "items.parquet")
     columns = {
         name: {column.name: str(column.type) for column in schema}
         for name, schema in schemas.items()
@@ -69,75 +82,13 @@ def write_snapshot(data: DataConfig, out: Path) -> Facts:
     return {**facts, "num_items": num_items, "columns": columns}
 
 
-class _Interactions:
-    def __init__(self, config: InteractionsConfig) -> None:
-        self.config = config
-        self.table = open_table(config)
-        self.user = _key(self.table, config.user_column)
-        self.item = _key(self.table, config.item_column)
-        self.num_light = self.num_untimed = self.num_unweighted = 0
-
-    def land(self, file: Path) -> Facts:
-        """Write the rows with ids as text; returns the counts."""
-        config = self.config
-        columns = [config.user_column, config.item_column, config.timestamp_column]
-        if config.weight_column is not None:
-            columns.append(config.weight_column)
-        kept = _land(self.table, columns, self._convert, lambda _: _INTERACTIONS, file)
-        if not kept:
-            raise SourceError(
-                f"{self.table.where}: all {self.num_light:,} interactions have a "
-                f"{config.weight_column!r} below min_weight = {config.min_weight}; lower it"
-            )
-        return {
-            "num_interactions": kept,
-            "num_below_min_weight": self.num_light,
-            "num_unreadable_timestamps": self.num_untimed,
-            "num_unreadable_weights": self.num_unweighted,
-        }
-
-    def final(self, item_type: pa.DataType) -> pa.Schema:
-        """The schema of the snapshot, once all rows have been seen."""
-        return _INTERACTIONS.set(0, pa.field("user_id", self.user.type)).set(
-            1, pa.field("item_id", item_type)
-        )
-
-    def _convert(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        batch, weight = self._weigh(batch)
-        times = to_micros(
-            batch.column(self.config.timestamp_column),
-            unit=self.config.timestamp_unit,
-            timezone=self.config.timezone,
-            where=_named(self.table, self.config.timestamp_column),
-        )
-        self.num_untimed += times.null_count
-        self.num_unweighted += weight.null_count
-        users = self.user.land(batch.column(self.config.user_column))
-        items = self.item.land(batch.column(self.config.item_column))
-        return pa.RecordBatch.from_arrays([users, items, times, weight], schema=_INTERACTIONS)
-
-    def _weigh(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, Column]:
-        """The rows that are not below `min_weight`, and their weights, null where not finite."""
-        config = self.config
-        if config.weight_column is None:
-            return batch, pa.array(np.ones(batch.num_rows, dtype=np.float32))
-        where = _named(self.table, config.weight_column)
-        weight = to_numbers(batch.column(config.weight_column), where)
-        if config.min_weight is not None:
-            light = pc.fill_null(pc.less(weight, config.min_weight), False)
-            self.num_light += pc.sum(light).as_py() or 0
-            batch, weight = batch.filter(pc.invert(light)), weight.filter(pc.invert(light))
-        small = weight.cast(pa.float32(), safe=False)
-        return batch, pc.if_else(pc.is_finite(small), small, pa.scalar(None, pa.float32()))
-
-
 class _Items:
     def __init__(self, config: ItemsConfig) -> None:
         self.config = config
         self.table = open_table(config)
-        self.item = _key(self.table, config.item_column)
+        self.item = key_of(self.table, config.item_column)
         self.categories = {
-            name: _key(self.table, name, infer=False)
+            name: key_of(self.table, name, infer=False)
             for name, kind in config.features.items()
             if kind == "categorical"
         }
@@ -153,7 +104,10 @@ class _Items:
         config = self.config
         named = (config.title_column, config.image_column)
         columns = [config.item_column, *config.features, *(name for name in named if name)]
-        return _land(self.table, list(dict.fromkeys(columns)), self._convert, self._schema, file)
+        num_read, kept = land(self.table, columns, self._convert, self._schema, file)
+        if not num_read:
+            raise SourceError(f"{self.table.where}: holds no row; expected at least one")
+        return kept
 
     def final(self, item_type: pa.DataType) -> pa.Schema:
         """The schema of the snapshot, once all rows have been seen."""
@@ -183,18 +137,18 @@ class _Items:
         """A column as text, null where it is empty or not configured."""
         if column is None:
             return pa.nulls(batch.num_rows, pa.string())
-        text = land_feature(batch.column(column), "text", _named(self.table, column))
+        text = land_feature(batch.column(column), "text", named(self.table, column))
         present = pc.fill_null(pc.not_equal(text, ""), False)
         return pc.if_else(present, text, pa.scalar(None, pa.string()))
 
     def _feature(self, batch: pa.RecordBatch, name: str, kind: FeatureKind) -> Column:
         if kind == "categorical":
             return self.categories[name].land(batch.column(name))
-        landed = land_feature(batch.column(name), kind, _named(self.table, name))
+        landed = land_feature(batch.column(name), kind, named(self.table, name))
         expected = self._schema(batch).field(name).type
         if landed.type != expected:
             raise SourceError(
-                f"{_named(self.table, name)}: is {expected} in one part of the data and "
+                f"{named(self.table, name)}: is {expected} in one part of the data and "
                 f"{landed.type} in another; make it the same everywhere"
             )
         return landed
@@ -220,49 +174,3 @@ def _refuse_collisions(config: ItemsConfig) -> None:
             f"kind text or categorical (got title_column = {config.title_column!r}, kind "
             f"{kind!r}); rename the column"
         )
-
-
-def _land(
-    table: Table,
-    columns: list[str],
-    convert: Callable[[pa.RecordBatch], pa.RecordBatch],
-    schema_of: Callable[[pa.RecordBatch], pa.Schema],
-    file: Path,
-) -> int:
-    """Convert and write batch by batch; returns the number of rows written."""
-    num_read = num_written = 0
-    writer: pq.ParquetWriter | None = None
-    try:
-        for batch in table.batches(list(dict.fromkeys(columns))):
-            num_read += batch.num_rows
-            if writer is None:
-                writer = pq.ParquetWriter(file, schema_of(batch))
-            converted = convert(batch)
-            num_written += converted.num_rows
-            writer.write_batch(converted)
-    finally:
-        if writer is not None:
-            writer.close()
-    if not num_read:
-        raise SourceError(f"{table.where}: holds no row; expected at least one")
-    return num_written
-
-
-def _retype(landed: Path, schema: pa.Schema, file: Path) -> None:
-    """Give the key columns their final type."""
-    # With pre_buffer, row groups that have been read are held until the end of the file.
-    source = pq.ParquetFile(landed, pre_buffer=False)
-    if source.schema_arrow.equals(schema):
-        landed.rename(file)
-        return
-    with pq.ParquetWriter(file, schema) as writer:
-        for batch in source.iter_batches():
-            writer.write_batch(batch.cast(schema))
-
-
-def _key(table: Table, column: str, *, infer: bool = True) -> Key:
-    return Key(_named(table, column), infer=infer and not table.typed)
-
-
-def _named(table: Table, column: str) -> str:
-    return f"{table.where}: column {column!r}"

