@@ -65,7 +65,7 @@ class Communities:
                 start, self.seed, self.num_items, self.num_contexts, self.num_communities,
                 self.loyalty, 1 / (1 - self.exponent), *steps, items, contexts, weights,
             )  # fmt: skip
-            columns = {
+            columns: dict[str, Any] = {
                 "user_row": contexts,
                 "item_row": items,
                 "timestamp": np.arange(start, start + size),

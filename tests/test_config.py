@@ -99,6 +99,12 @@ class TestBadFile:
             "neighbourhoods",
             "by_content must be at most size, the number of neighbours kept an item (got 6 and 5)",
         ),
+        (
+            "[graph]\nhalf_life_days = 30",
+            "graph",
+            "set weights to 'count' or 'sum' (got half_life_days 30.0)",
+        ),
+        ("[graph]\nweights = 'mean'", "graph.weights", "'none', 'count' or 'sum' (got 'mean')"),
         ("[contract]\nmax_orphan_share = 1.5", "contract.max_orphan_share", "equal to 1 (got"),
         ("[evaluation]\nks = [10, 0]", "evaluation.ks.1", "greater than or equal to 1 (got 0)"),
         ("[evaluation]\nks = []", "evaluation.ks", "at least 1 item"),

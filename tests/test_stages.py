@@ -99,6 +99,15 @@ class TestReuse:
     def test_evaluation_settings_leave_training_alone(self, again: Again) -> None:
         assert built(again(evaluation={"bootstrap": 101})) == {"evaluate", "report", "version"}
 
+    def test_graph_settings_build_the_graph_anew_and_its_memory_does_not(
+        self, again: Again
+    ) -> None:
+        assert built(again(graph={"memory_mib": 16})) <= {"report"}
+        run = again(graph={"weights": "count"})
+        assert {"graph", "full_graph"} <= built(run)
+        assert built(run).isdisjoint({"snapshot", "ingest", "split"})
+        assert run.graph.file("item_thresholds.npy").exists()
+
     def test_walk_settings_leave_the_graph_alone(self, again: Again) -> None:
         run = again(neighbourhoods={"walks": 30})
         assert built(run).isdisjoint({"snapshot", "ingest", "split", "graph", "full_graph"})

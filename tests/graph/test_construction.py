@@ -81,10 +81,12 @@ def build(
         assert not list(scratch.glob("run-*"))
         opened = BipartiteGraph.open(out)
         names = (*ARRAYS, "item_thresholds", "context_thresholds")
-        arrays = {name: getattr(opened, name) for name in names}
-        return BipartiteGraph(
-            **{name: None if a is None else np.array(a) for name, a in arrays.items()}
-        ), facts
+        arrays: dict[str, Any] = {name: getattr(opened, name) for name in names}
+        # Copied, as the folder goes.
+        copies: dict[str, Any] = {
+            name: None if a is None else np.array(a) for name, a in arrays.items()
+        }
+        return BipartiteGraph(**copies), facts
 
 
 Adjacency = dict[int, dict[int, float]]
@@ -327,11 +329,16 @@ def test_contexts_without_a_number_are_refused() -> None:
         build([(0, -1, 0, 1.0)], GraphConfig())
 
 
-def test_a_missing_value_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["item_row", "user_row"])
+@pytest.mark.parametrize("statistics", [True, False])
+def test_a_missing_value_is_named(tmp_path: Path, column: str, *, statistics: bool) -> None:
     file = tmp_path / "rows.parquet"
-    columns = {"item_row": [0, None], "user_row": [0, 0]}
-    pq.write_table(pa.table({k: pa.array(v, pa.int32()) for k, v in columns.items()}), file)
-    with pytest.raises(GraphError, match=r"1 missing values in column item_row.*build the data"):
+    table = pa.table({name: pa.array([0, 0], pa.int32()) for name in ("item_row", "user_row")})
+    spoilt = table.set_column(
+        table.schema.names.index(column), column, pa.array([0, None], pa.int32())
+    )
+    pq.write_table(spoilt, file, write_statistics=statistics)
+    with pytest.raises(GraphError, match=rf"1 missing values in column {column}.*build the data"):
         write_graph(file, 1, GraphConfig(), 0, out=tmp_path, scratch=tmp_path)
 
 

@@ -14,7 +14,10 @@ by the rows they hold, CSRs by the rows appended. Neither depends on the size of
 the memory bound may change in between.
 
 The floor, for R interactions in a file of P bytes and E distinct edges among N items and C
-contexts, without weights: P + 8 R bytes read (Parquet, runs) + 4 E a block of items (the scan),
-and 8 R + 2 · 4 E + 8 (N + C) bytes written. With weights 8 R more each way for the runs, unless
-they are counts, and 2 · 4 E more for thresholds with 8 E + 8 E for the weights themselves.
+contexts: P bytes read; 8 R written as runs and read twice, to count and to place; 4 E read twice
+to transpose, to count and to place, the latter again for every further block of items; 2 · 4 E +
+8 (N + C) bytes written as the CSRs. A sum of weights adds 8 R to each pass over the runs; weights
+of any kind add 8 E written and read for the second direction, and 2 · 4 E written as thresholds.
+
+Memory: the blocks, 8 (N + C) bytes for degrees, and a row group of the file.
 """

@@ -44,7 +44,7 @@ def build_contexts(
         counts = runs.count(first, last)
         starts = _indptr(counts)
         items = np.empty(starts[-1], dtype=np.int32)
-        weights = np.empty(starts[-1] if csr.weights is not None else 0)
+        weights = np.empty(starts[-1] if csr.thresholds is not None else 0)
         cursor = starts[:-1].copy()
         for keys, key_weights in runs.pieces(first, last):
             kernels.place_keys(keys, key_weights, first, cursor, items, weights)
@@ -68,7 +68,7 @@ def build_items(
     for first, last in cut_rows(indptr, csr.rows, capacity):
         num_edges = int(indptr[last] - indptr[first])
         found = np.empty(num_edges, dtype=np.int32)
-        weights = np.empty(num_edges if csr.weights is not None else 0)
+        weights = np.empty(num_edges if csr.thresholds is not None else 0)
         cursor = indptr[first:last] - indptr[first]
         for position, items, edge_weights in _scan(contexts, with_weights=True):
             kernels.place_transposed(
@@ -96,7 +96,7 @@ def _append(
     weights: npt.NDArray[np.float64],
 ) -> None:
     thresholds = np.empty(len(weights), dtype=np.uint32)
-    if csr.weights is not None:
+    if csr.thresholds is not None:
         kernels.cut_by_weight(_indptr(lengths), weights, thresholds)
     csr.append(lengths, indices, weights, thresholds)
 

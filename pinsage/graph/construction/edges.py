@@ -46,11 +46,10 @@ class EdgeFile:
     def __init__(self, path: Path, num_items: int, settings: GraphConfig) -> None:
         self.path = path
         self._settings = settings
-        with pq.ParquetFile(path) as file:
-            self.num_rows: int = file.metadata.num_rows
-            # Contexts are numbered by first appearance in time, so a period's are the first ones.
-            self.num_contexts = _largest(file, "user_row", -1) + 1
-            self._newest = _largest(file, "timestamp", 0) if self._is_timed else 0
+        self.num_rows: int = pq.read_metadata(path).num_rows
+        # Contexts are numbered by first appearance in time, so a period's are the first ones.
+        self.num_contexts = _largest(path, "user_row", -1) + 1
+        self._newest = _largest(path, "timestamp", 0) if self._is_timed else 0
         if self.num_rows and self.num_contexts <= 0:
             check_range("context", np.array([self.num_contexts - 1]), 0)
         self._bounds = {"item_row": num_items, "user_row": self.num_contexts}
@@ -148,12 +147,13 @@ def _joined(parts: list[Stretch]) -> Stretch:
     return Stretch(parts[-1].stop, *joined)
 
 
-def _largest(file: pq.ParquetFile, name: str, least: int) -> int:
+def _largest(path: Path, name: str, least: int) -> int:
     """The largest value of a column: by the statistics of the file, else by reading it."""
-    place = file.schema_arrow.names.index(name)
-    groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
-    known: list[Any] = [group.column(place).statistics for group in groups]
+    with pq.ParquetFile(path) as file:
+        place = file.schema_arrow.names.index(name)
+        groups = [file.metadata.row_group(g) for g in range(file.num_row_groups)]
+        known: list[Any] = [group.column(place).statistics for group in groups]
     if all(statistics and statistics.has_min_max for statistics in known):
         return max((int(statistics.max) for statistics in known), default=least)
-    batches = (batch.column(0) for batch in file.iter_batches(columns=[name]))
-    return max((int(b.to_numpy(zero_copy_only=False).max()) for b in batches), default=least)
+    batches = (batch.column(0).drop_null() for _, batch in _batches(path, 0, _BATCH, [name]))
+    return max((int(b.to_numpy().max()) for b in batches if len(b)), default=least)

@@ -1,6 +1,6 @@
 """A CSR that grows on disk row by row, and goes on where it was after a kill.
 
-<prefix>_indptr.npy, _indices.npy, _thresholds.npy, and _weights.npy, which is never published
+<prefix>_indptr.npy, _indices.npy, _thresholds.npy; _weights.npy for the other direction alone
 <prefix>.json   rows and edges that are complete; what lies behind them in a file is ignored
 """
 
@@ -56,9 +56,20 @@ class GrowingArray:
 
 
 class GrowingCsr:
-    """The CSR `prefix` in `folder`, of which `rows` rows with `edges` edges are complete."""
+    """The CSR `prefix` in `folder`, of which `rows` rows with `edges` edges are complete.
 
-    def __init__(self, folder: Path, prefix: str, num_rows: int, *, weighted: bool) -> None:
+    A weighted one has thresholds; it keeps the weights as well where `keeps_weights`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        prefix: str,
+        num_rows: int,
+        *,
+        weighted: bool,
+        keeps_weights: bool = False,
+    ) -> None:
         self._state = folder / f"{prefix}.json"
         found = json.loads(self._state.read_text()) if self._state.exists() else {}
         self.num_rows = num_rows
@@ -72,7 +83,7 @@ class GrowingCsr:
         if not found:
             self.indptr.append(np.zeros(1, dtype=np.int64))
         self.indices = array("indices", np.int32, self.edges)
-        self.weights = array("weights", np.float64, self.edges) if weighted else None
+        self.weights = array("weights", np.float64, self.edges) if keeps_weights else None
         self.thresholds = array("thresholds", np.uint32, self.edges) if weighted else None
 
     @property
@@ -90,9 +101,10 @@ class GrowingCsr:
         """Append whole rows: the edges of each, and their columns, which may be empty if unused."""
         self.indptr.append(self.edges + np.cumsum(lengths))
         self.indices.append(indices)
-        if self.weights is not None and self.thresholds is not None:
-            self.weights.append(weights)
+        if self.thresholds is not None:
             self.thresholds.append(thresholds)
+        if self.weights is not None:
+            self.weights.append(weights)
         self.rows += len(lengths)
         self.edges += len(indices)
         write_atomic(self._state, json.dumps({"rows": self.rows, "edges": self.edges}))

@@ -166,10 +166,11 @@ def _write(
     group_by_bucket(*edges, shift, offsets, keys, weights)
     path = folder / f"run-{row:012d}-{stretch.stop:012d}.bin"
     parts = [offsets, keys, weights.view(np.int64)]
-    checksum = _TOTAL - np.sum([part.sum() for part in parts], dtype=np.int64)
+    total = np.sum([part.sum() for part in parts], dtype=np.int64)
+    checksum = np.subtract([_TOTAL], [total])  # arrays wrap around, where numbers would warn
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as stream:
-        for part in (np.array([checksum]), *parts):
+        for part in (checksum, *parts):
             part.tofile(stream)
     os.replace(unfinished, path)
     return Run(path, (row, stretch.stop), has_weights, offsets)

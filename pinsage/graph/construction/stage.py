@@ -36,7 +36,9 @@ def write_graph(
     bound = settings.memory_mib * _MIB if memory is None else memory
     weighted = settings.weights != "none"
     capacity = block_capacity(bound, weighted=weighted)
-    contexts = GrowingCsr(scratch, "context", source.num_contexts, weighted=weighted)
+    contexts = GrowingCsr(
+        scratch, "context", source.num_contexts, weighted=weighted, keeps_weights=weighted
+    )
     items = GrowingCsr(scratch, "item", num_items, weighted=weighted)
     if not contexts.is_whole:
         runs = write_runs(source, scratch, bound, listener)
