@@ -110,8 +110,13 @@ def neighbourhoods_of(
     """The rows of `build_neighbourhoods` for M items alone, [M, T].
 
     `threads` share the items, numba's number of them unless said; the table does not depend on it.
-    Raises GraphError where the graph is too large to be walked.
+    Raises GraphError where an item is not in the graph, or the graph is too large to be walked.
     """
+    if len(item_rows) and (item_rows.min() < 0 or item_rows.max() >= graph.num_items):
+        raise GraphError(
+            f"items to walk from must lie in [0, {graph.num_items}) (got {item_rows.min()} to "
+            f"{item_rows.max()}); take them from the data that the graph was built of"
+        )
     shape = (len(item_rows), settings.size)
     neighbors = np.full(shape, EMPTY, dtype=np.int32)
     weights = np.zeros(shape, dtype=np.float32)

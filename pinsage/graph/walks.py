@@ -252,9 +252,9 @@ def _rank(start: Any, own: Any, as_shares: Any, s: Any, neighbors: Any, weights:
         s.ranks[count] += 1
         most = max(most, count)
     rank = np.int64(0)
-    for count in range(most, 0, -1):  # a counting sort: where each count's items begin
-        number = s.ranks[count]
-        s.ranks[count] = rank
+    for visits in range(most, 0, -1):  # a counting sort: where each count's items begin
+        number = s.ranks[visits]
+        s.ranks[visits] = rank
         rank += number
     top = min(rank, np.int64(len(neighbors)))
     s.ranks[0] = rank
@@ -298,7 +298,7 @@ def _walk_until_stable(
     start: Any, size: Any, walks: Any, forth: Any, back: Any, contexts: Any, s: Any
 ) -> None:
     """Walk from a group of one until its `size` neighbours have enough visits."""
-    first, last = 0, CHECKED_FIRST
+    first, last = np.int64(0), np.int64(CHECKED_FIRST)
     while first < walks.number:
         last = min(last, walks.number)
         if contexts is None:

@@ -128,6 +128,13 @@ def test_some_items_have_the_rows_of_the_whole_table(town: BipartiteGraph) -> No
     assert_same(some, Neighbourhoods(whole.neighbors[rows], whole.weights[rows]))
 
 
+@pytest.mark.parametrize("row", [-1, 150])
+def test_items_that_the_graph_has_not_are_refused(town: BipartiteGraph, row: int) -> None:
+    rows = np.array([3, row], dtype=np.int32)
+    with pytest.raises(GraphError, match=r"walk from must lie in \[0, 150\)"):
+        neighbourhoods_of(rows, town, SETTINGS, SEED)
+
+
 def test_walks_that_stop_early_are_fewer_and_as_many_as_asked_for(town: BipartiteGraph) -> None:
     #  500 walks: after 64, 128 or 256 of them some items' 8 neighbours have 10 visits each
     settings = SETTINGS.model_copy(update={"walks": 500})

@@ -1,0 +1,31 @@
+"""What our walks and DGL's are asked alike. Needs NumPy only, as DGL's environment has."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from _training_problem import peak_mib
+
+LENGTH = 3
+RESTART = 0.5
+STEPS_A_WALK = 2 * (1 - (1 - RESTART) ** LENGTH) / RESTART
+"""Edges that a walk is expected to take: two a hop."""
+
+
+def serve_lines(answers: dict[str, Callable[..., Any]]) -> None:
+    """Answer `NAME NUMBER …` on each line of standard input by a line of JSON."""
+    for line in sys.stdin:
+        name, *numbers = line.split()
+        found = peak_mib() if name == "peak" else answers[name](*map(int, numbers))
+        print(json.dumps(found), flush=True)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU time of all threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
