@@ -22,7 +22,8 @@ class NeighbourhoodConfig(Settings):
     """Probability to end a walk after each hop."""
     stop_when_stable: int = Field(0, ge=0)
     """Visits that settle a neighbour: the walks from an item end early once `size` items have so
-    many each (as in Pixie), looked at after every 64 walks; 0 takes all walks."""
+    many each (as in Pixie), looked at after 64 walks and whenever they have doubled; 0 takes all
+    walks."""
     by_content: int = Field(0, ge=0)
     """Items most alike by content that stand in as neighbours of an item that nobody has taken
     yet; 0 leaves it alone. The paper does not."""

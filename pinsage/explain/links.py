@@ -99,6 +99,8 @@ def visits(
         length=walks.length,
         restart=walks.restart,
         seed=seed,
+        stop_when_stable=walks.stop_when_stable,
+        size=walks.size,
     )
     return BothWays(
         _visits(counts[0], graph, table, query, item),

@@ -128,8 +128,10 @@ def neighbourhoods_of(
 
 
 def _walks(settings: NeighbourhoodConfig, seed: int) -> Walks:
-    threshold = end_threshold(settings.restart)
-    return Walks(settings.walks, settings.length, threshold, seed, settings.stop_when_stable)
+    return Walks(
+        settings.walks, settings.length, end_threshold(settings.restart), seed,
+        settings.stop_when_stable, settings.size,
+    )  # fmt: skip
 
 
 def newcomers_neighbourhoods(

@@ -26,12 +26,17 @@ def visit_counts(
     length: int,
     restart: float,
     seed: int,
+    stop_when_stable: int = 0,
+    size: int = 0,
 ) -> npt.NDArray[np.int32]:
-    """Visits of every item by the walks from each query, int32 [B, N]; a query's own are 0."""
+    """Visits of every item by the walks from each query, int32 [B, N]; a query's own are 0.
+
+    `stop_when_stable` and `size` end walks early as they do in `NeighbourhoodConfig`.
+    """
     shape = (len(query_rows), min(walks * length, graph.num_items))
     items = np.full(shape, EMPTY, dtype=np.int32)
     visits = np.zeros(shape, dtype=np.float32)
-    what = Walks(walks, length, end_threshold(restart), seed)
+    what = Walks(walks, length, end_threshold(restart), seed, stop_when_stable, size)
     starts = np.ascontiguousarray(query_rows, dtype=np.int32)
     threads = numba.get_num_threads()
     fill_table(starts, what, *walkable(graph), threads, False, items, visits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 
 from pinsage.errors import GraphError
@@ -25,7 +26,15 @@ def walkable(graph: BipartiteGraph) -> tuple[Edges, Edges]:
 
 
 def _edges(indptr: Any, indices: Any, thresholds: Any) -> Edges:
-    # An empty row at the end starts at the last edge, not behind it, so that no read is outside.
-    slots = np.minimum(indptr[:-1], max(len(indices) - 1, 0)).astype(np.uint64)
-    slots |= np.diff(indptr).astype(np.uint64) << START_BITS
+    slots = np.empty(len(indptr) - 1, dtype=np.uint64)
+    _pack(np.asarray(indptr), START_BITS, slots)
     return Edges(slots, indices.view(np.uint32), thresholds)
+
+
+@numba.njit(parallel=True, cache=True)
+def _pack(indptr: Any, start_bits: Any, slots: Any) -> None:
+    # An empty row at the end starts at the last edge, not behind it, so that no read is outside.
+    last = max(indptr[-1] - 1, 0)
+    for row in numba.prange(len(slots)):
+        degree = np.uint64(indptr[row + 1] - indptr[row])
+        slots[row] = np.uint64(min(indptr[row], last)) | (degree << start_bits)

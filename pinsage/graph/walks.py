@@ -60,8 +60,7 @@ class Walks(NamedTuple):
         length: L, most hops a walk
         threshold: a uint64 draw below it ends a walk after a hop; see `end_threshold`
         seed: what all draws are derived from
-        stable: visits that each of the T neighbours must have for an item's walks to end early; 0
-            for never
+        stable, size: `size` items with `stable` visits each end an item's walks early, unless 0
     """
 
     number: int
@@ -69,6 +68,7 @@ class Walks(NamedTuple):
     threshold: np.uint64
     seed: int
     stable: int = 0
+    size: int = 0
 
 
 class Scratch(NamedTuple):
@@ -232,12 +232,12 @@ def _take(i: Any, start: Any, s: Any) -> Any:
 
 
 @numba.njit
-def _is_stable(start: Any, size: Any, stable: Any, s: Any) -> Any:
-    """Whether `size` items have `stable` visits each, by the walks so far from a group of one."""
+def _is_stable(start: Any, walks: Any, s: Any) -> Any:
+    """Whether enough items have enough visits each, by the walks so far from a group of one."""
     num_stable = np.int64(0)
     for i in range(_count(0, s)):
-        num_stable += np.int64(np.int64(_take(i, start, s) & _LOW) >= stable)
-    return num_stable >= size
+        num_stable += np.int64(np.int64(_take(i, start, s) & _LOW) >= walks.stable)
+    return num_stable >= walks.size
 
 
 @numba.njit
@@ -294,18 +294,16 @@ def _scratch(group: Any, walks: Any) -> Any:
 
 
 @numba.njit
-def _walk_until_stable(
-    start: Any, size: Any, walks: Any, forth: Any, back: Any, contexts: Any, s: Any
-) -> None:
-    """Walk from a group of one until its `size` neighbours have enough visits."""
+def _walk_until_stable(start: Any, walks: Any, forth: Any, back: Any, joined: Any, s: Any) -> None:
+    """Walk from a group of one until enough items have enough visits."""
     first, last = np.int64(0), np.int64(CHECKED_FIRST)
     while first < walks.number:
         last = min(last, walks.number)
-        if contexts is None:
+        if joined is None:
             _walk(start, first, last, walks, forth, back, s)
         else:
-            _walk_as_newcomer(contexts, first, last, walks, forth, back, s)
-        if last < walks.number and _is_stable(start[0], size, walks.stable, s):
+            _walk_as_newcomer(joined, first, last, walks, forth, back, s)
+        if last < walks.number and _is_stable(start[0], walks, s):
             break
         first, last = last, 2 * last
 
@@ -328,7 +326,7 @@ def fill_table(
         while begin < len(starts):
             some = starts[begin : begin + group]
             if may_stop:
-                _walk_until_stable(some, neighbors.shape[1], walks, forth, back, None, s)
+                _walk_until_stable(some, walks, forth, back, None, s)
             else:
                 _walk(some, 0, walks.number, walks, forth, back, s)
             for own in range(len(some)):
@@ -394,7 +392,7 @@ def fill_newcomers(
         contexts = own_indices[own_indptr[row] : own_indptr[row + 1]]
         s = _scratch(1, walks)
         if walks.stable > 0:
-            _walk_until_stable(start, neighbors.shape[1], walks, forth, back, contexts, s)
+            _walk_until_stable(start, walks, forth, back, contexts, s)
         else:
             _walk_as_newcomer(contexts, 0, walks.number, walks, forth, back, s)
         _rank(start[0], 0, True, s, neighbors[row], weights[row])

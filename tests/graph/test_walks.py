@@ -15,6 +15,7 @@ from numba.extending import is_jitted
 from pinsage.config import NeighbourhoodConfig
 from pinsage.errors import GraphError
 from pinsage.graph import visits, walks
+from pinsage.graph import walkable as packing
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import build_neighbourhoods
 from pinsage.graph.visits import visit_counts
@@ -100,12 +101,17 @@ def test_importance_converges_to_the_exact_distribution_as_walks_grow(
     assert errors[0] > 3 * errors[1] > 9 * errors[2]
 
 
+@pytest.mark.parametrize(("walks", "stable"), [(30, 0), (200, 3)])
 def test_counts_equal_the_reference(
-    town: BipartiteGraph, reference_visits: ReferenceVisits
+    town: BipartiteGraph, reference_visits: ReferenceVisits, walks: int, stable: int
 ) -> None:
-    settings = NeighbourhoodConfig(walks=30, length=4, restart=0.2)
+    settings = NeighbourhoodConfig(
+        walks=walks, length=4, restart=0.2, stop_when_stable=stable, size=6
+    )
     queries = np.array([0, 149, 7, 7, 148], dtype=np.int32)
-    counts = visit_counts(town, queries, walks=30, length=4, restart=0.2, seed=11)
+    counts = visit_counts(
+        town, queries, walks=walks, length=4, restart=0.2, seed=11, stop_when_stable=stable, size=6
+    )
     for row, query in zip(counts, queries.tolist(), strict=True):
         visits = reference_visits(town, query, settings, 11)
         assert {int(item): int(row[item]) for item in np.flatnonzero(row)} == visits
@@ -156,7 +162,7 @@ def test_more_edges_than_a_slot_can_address_are_refused() -> None:
         walkable(endless(2**33, 1))
 
 
-@pytest.mark.parametrize("module", [walks, visits, sampler, loader])
+@pytest.mark.parametrize("module", [walks, packing, visits, sampler, loader])
 def test_cached_kernels_call_only_kernels_of_their_own_file(module: ModuleType) -> None:
     # numba's cache on disk notices a change of a kernel's own file alone.
     known = vars(module)
