@@ -12,17 +12,14 @@ own, whose interpreter `--dgl-python` names (benchmarks/README.md).
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Self, cast
 
+from _peer import Peer
 from _timing import print_table
 from _training_problem import Size, write_problem
 
@@ -41,34 +38,6 @@ _OURS: dict[str, tuple[str, dict[str, str]]] = {
     "float32, a vector an item": ("ids", _ALLOCATOR),
     "plain PyG": ("pyg", _ALLOCATOR),
 }
-
-
-class Peer:
-    """A process that takes a step whenever it is asked to."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], threads: int = 1) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads), **environment},
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.communicate()
-
-    def ask(self, what: str) -> Any:
-        """Its answer. Raises RuntimeError where the process has ended."""
-        to, back = cast("tuple[IO[str], IO[str]]", (self._process.stdin, self._process.stdout))
-        to.write(f"{what}\n")
-        to.flush()
-        if not (line := back.readline()):
-            raise RuntimeError(f"{self._process.args!r} has ended; run it by hand to see why")
-        return json.loads(line)
 
 
 class Found:

@@ -20,6 +20,10 @@ class NeighbourhoodConfig(Settings):
     """Most item-to-item hops a walk."""
     restart: float = Field(0.5, ge=0.0, lt=1.0)
     """Probability to end a walk after each hop."""
+    stop_when_stable: int = Field(0, ge=0)
+    """Visits that settle a neighbour: the walks from an item end early once `size` items have so
+    many each (as in Pixie), looked at after 64 walks and whenever they have doubled; 0 takes all
+    walks."""
     by_content: int = Field(0, ge=0)
     """Items most alike by content that stand in as neighbours of an item that nobody has taken
     yet; 0 leaves it alone. The paper does not."""

@@ -27,7 +27,7 @@ from pinsage.explain.parts import (
 )
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import Neighbourhoods
-from pinsage.graph.walks import visit_counts
+from pinsage.graph.visits import visit_counts
 
 
 def standings(scorer: Scorer, query: int, item: int, num_items: int) -> BothWays[Standing]:
@@ -99,6 +99,8 @@ def visits(
         length=walks.length,
         restart=walks.restart,
         seed=seed,
+        stop_when_stable=walks.stop_when_stable,
+        size=walks.size,
     )
     return BothWays(
         _visits(counts[0], graph, table, query, item),

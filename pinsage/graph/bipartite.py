@@ -37,7 +37,9 @@ class BipartiteGraph:
         item_indices: int32 [E], context rows
         context_indptr: int64 [C + 1]
         context_indices: int32 [E], item rows
-        item_thresholds, context_thresholds: uint32 [E], None where edges have no weights
+        item_thresholds: uint32 [E], rising in each row to 2**32 - 1: 32 random bits choose the
+            first edge whose threshold is not below them; None where edges weigh the same
+        context_thresholds: likewise
     """
 
     item_indptr: Indptr

@@ -1,7 +1,8 @@
 """Importance-based neighbourhoods (PinSage §3.1): the T items most visited by walks from an item.
 
 Rows of `weights` are visit counts divided by their sum: they sum to 1, or to 0 where an item has
-no neighbour. Neighbours come in falling order of count; equal counts in order of the item's row.
+no neighbour. Neighbours come in falling order of count; equal counts by first visit, in fewer hops
+before in more, then by the smaller number of the walk: which row an item has favours none.
 Items that nobody has taken may have stand-ins in their place, those most alike by content
 (`pinsage/content/stand_ins.py`); with them the table says what degree features show.
 """
@@ -12,13 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from pinsage.config import NeighbourhoodConfig
 from pinsage.errors import GraphError
 from pinsage.graph.bipartite import BipartiteGraph, Indices
-from pinsage.graph.walks import EMPTY, end_threshold, fill_newcomers, fill_table
+from pinsage.graph.walkable import walkable
+from pinsage.graph.walks import (
+    EMPTY,
+    Walks,
+    end_threshold,
+    fill_newcomers,
+    fill_table,
+)
 from pinsage.store import Facts
 
 Degree = npt.NDArray[np.int64 | np.float64]
@@ -88,15 +97,41 @@ def build_neighbourhoods(
     graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
 ) -> Neighbourhoods:
     """Walk from every item and keep its most visited ones."""
-    shape = (graph.num_items, settings.size)
+    return neighbourhoods_of(np.arange(graph.num_items, dtype=np.int32), graph, settings, seed)
+
+
+def neighbourhoods_of(
+    item_rows: Indices,
+    graph: BipartiteGraph,
+    settings: NeighbourhoodConfig,
+    seed: int,
+    threads: int | None = None,
+) -> Neighbourhoods:
+    """The rows of `build_neighbourhoods` for M items alone, [M, T].
+
+    `threads` share the items, numba's number of them unless said; the table does not depend on it.
+    Raises GraphError where an item is not in the graph, or the graph is too large to be walked.
+    """
+    if len(item_rows) and (item_rows.min() < 0 or item_rows.max() >= graph.num_items):
+        raise GraphError(
+            f"items to walk from must lie in [0, {graph.num_items}) (got {item_rows.min()} to "
+            f"{item_rows.max()}); take them from the data that the graph was built of"
+        )
+    shape = (len(item_rows), settings.size)
     neighbors = np.full(shape, EMPTY, dtype=np.int32)
     weights = np.zeros(shape, dtype=np.float32)
     fill_table(
-        settings.walks, settings.length, end_threshold(settings.restart), seed,
-        graph.item_indptr, graph.item_indices, graph.context_indptr, graph.context_indices,
-        neighbors, weights,
+        item_rows, _walks(settings, seed), *walkable(graph), threads or numba.get_num_threads(),
+        True, neighbors, weights,
     )  # fmt: skip
     return Neighbourhoods(neighbors, weights)
+
+
+def _walks(settings: NeighbourhoodConfig, seed: int) -> Walks:
+    return Walks(
+        settings.walks, settings.length, end_threshold(settings.restart), seed,
+        settings.stop_when_stable, settings.size,
+    )  # fmt: skip
 
 
 def newcomers_neighbourhoods(
@@ -106,6 +141,8 @@ def newcomers_neighbourhoods(
 
     Each is what `build_neighbourhoods` finds for it in the graph with this item alone added as the
     last row: newcomers do not see each other, so none depends on which others are asked for.
+    Where edges are weighted, it is taken to weigh in each of its contexts what these weigh on
+    average, and its contexts to weigh the same.
     `contexts` holds distinct context rows by item; an item without any has no neighbour.
     Raises GraphError where a row is not in the graph.
     """
@@ -119,11 +156,7 @@ def newcomers_neighbourhoods(
     own_indptr = np.cumsum([0, *map(len, sorted_rows)], dtype=np.int64)
     neighbors = np.full((len(contexts), settings.size), EMPTY, dtype=np.int32)
     weights = np.zeros(neighbors.shape, dtype=np.float32)
-    fill_newcomers(
-        settings.walks, settings.length, end_threshold(settings.restart), seed,
-        graph.item_indptr, graph.item_indices, graph.context_indptr, graph.context_indices,
-        own_indptr, own, neighbors, weights,
-    )  # fmt: skip
+    fill_newcomers(own_indptr, own, _walks(settings, seed), *walkable(graph), neighbors, weights)
     return Neighbourhoods(neighbors, weights)
 
 

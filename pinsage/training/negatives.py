@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pinsage.config import NegativesConfig
 from pinsage.data.pairs import Pairs
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.walks import rank_windows
+from pinsage.graph.visits import rank_windows
 
 Rows = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
@@ -18,22 +20,24 @@ from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import (
     Neighbourhoods,
     build_neighbourhoods,
+    neighbourhoods_of,
     newcomers_neighbourhoods,
     write_neighbourhoods,
 )
-from pinsage.graph.walks import visit_counts
 
 ReferenceVisits = Callable[[BipartiteGraph, int, NeighbourhoodConfig, int], Counter[int]]
+WithWeights = Callable[[BipartiteGraph, npt.NDArray[np.int64]], BipartiteGraph]
 SETTINGS = NeighbourhoodConfig(size=8, walks=40, length=3, restart=0.4)
 SEED = 2018
+ALL = np.arange(10, dtype=np.int32)
 
 
 def table_of(visits_of: Callable[[int], Counter[int]], num_items: int, size: int) -> Neighbourhoods:
-    """The definition: the `size` most visited, ties by row, counts divided by their sum."""
+    """The definition: the `size` most visited, ties by first visit, counts divided by their sum."""
     neighbors = np.full((num_items, size), -1, dtype=np.int32)
     weights = np.zeros((num_items, size), dtype=np.float32)
     for item in range(num_items):
-        top = sorted(visits_of(item).items(), key=lambda pair: (-pair[1], pair[0]))[:size]
+        top = visits_of(item).most_common()[:size]  # equal counts as they were first met
         for slot, (other, count) in enumerate(top):
             neighbors[item, slot] = other
             weights[item, slot] = count / sum(c for _, c in top)
@@ -57,25 +61,92 @@ def test_the_table_equals_the_reference_at_any_number_of_threads(
     assert_same(build_neighbourhoods(town, SETTINGS, SEED), expected)
 
 
-@few(max_examples=40, deadline=None)
+@st.composite
+def graphs(draw: st.DrawFn, with_weights: WithWeights) -> BipartiteGraph:
+    """Some items and contexts isolated, maybe one context of all; weighted edges or not."""
+    edges = draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 4)), max_size=24))
+    hub = draw(st.booleans())
+    rows = np.array([*edges, *((item, 5) for item in range(9) if hub)], dtype=np.int32)
+    rows = rows.reshape(-1, 2)
+    graph = BipartiteGraph.from_edges(rows[:, 0], rows[:, 1], num_items=10, num_contexts=6)
+    if draw(st.booleans()):
+        counts = st.lists(
+            st.sampled_from([1, 2, 7, 10**6]), min_size=graph.num_edges, max_size=graph.num_edges
+        )
+        graph = with_weights(graph, np.array(draw(counts), dtype=np.int64))
+    return graph
+
+
+@few(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    edges=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 4)), max_size=24),
-    size=st.integers(1, 9),
-    length=st.integers(1, 4),
+    data=st.data(),
+    size=st.integers(1, 12),
+    walks=st.one_of(st.integers(1, 20), st.integers(60, 300)),
+    length=st.integers(1, 5),
     restart=st.sampled_from([0.0, 0.3, 0.9]),
+    stop_when_stable=st.sampled_from([0, 0, 1, 5, 30]),
+    threads=st.sampled_from([1, 2, 5]),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_the_table_is_the_top_of_the_visit_counts(
-    edges: list[tuple[int, int]], size: int, length: int, restart: float, seed: int
+def test_the_table_equals_the_reference(
+    reference_visits: ReferenceVisits,
+    with_weights: WithWeights,
+    data: st.DataObject,
+    threads: int,
+    seed: int,
+    **chosen: Any,
 ) -> None:
-    rows = np.array(edges, dtype=np.int32).reshape(-1, 2)
-    graph = BipartiteGraph.from_edges(rows[:, 0], rows[:, 1], num_items=8, num_contexts=5)
-    chosen = NeighbourhoodConfig(size=size, walks=7, length=length, restart=restart)
-    counts = visit_counts(
-        graph, np.arange(8, dtype=np.int32), walks=7, length=length, restart=restart, seed=seed
+    graph = data.draw(graphs(with_weights))
+    settings = NeighbourhoodConfig(**chosen)
+    expected = table_of(
+        lambda item: reference_visits(graph, item, settings, seed), 10, settings.size
     )
-    expected = table_of(lambda u: Counter(dict(enumerate(counts[u].tolist()))) + Counter(), 8, size)
-    assert_same(build_neighbourhoods(graph, chosen, seed), expected)
+    assert_same(neighbourhoods_of(ALL, graph, settings, seed, threads), expected)
+
+
+@pytest.mark.parametrize("stable", [0, 3])
+def test_weighted_walks_give_the_reference_at_any_number_of_threads(
+    town: BipartiteGraph,
+    reference_visits: ReferenceVisits,
+    with_weights: WithWeights,
+    stable: int,
+) -> None:
+    graph = with_weights(town, np.random.default_rng(2).integers(1, 50, town.num_edges))
+    settings = SETTINGS.model_copy(update={"walks": 200, "stop_when_stable": stable})
+    every = np.arange(150, dtype=np.int32)
+    expected = table_of(lambda item: reference_visits(graph, item, settings, SEED), 150, 8)
+    for threads in (1, 2, 7):
+        assert_same(neighbourhoods_of(every, graph, settings, SEED, threads), expected)
+
+
+def test_some_items_have_the_rows_of_the_whole_table(town: BipartiteGraph) -> None:
+    rows = np.array([149, 3, 77, 3], dtype=np.int32)
+    some, whole = (
+        neighbourhoods_of(rows, town, SETTINGS, SEED),
+        build_neighbourhoods(town, SETTINGS, SEED),
+    )
+    assert_same(some, Neighbourhoods(whole.neighbors[rows], whole.weights[rows]))
+
+
+@pytest.mark.parametrize("row", [-1, 150])
+def test_items_that_the_graph_has_not_are_refused(town: BipartiteGraph, row: int) -> None:
+    rows = np.array([3, row], dtype=np.int32)
+    with pytest.raises(GraphError, match=r"walk from must lie in \[0, 150\)"):
+        neighbourhoods_of(rows, town, SETTINGS, SEED)
+
+
+def test_walks_that_stop_early_are_fewer_and_as_many_as_asked_for(town: BipartiteGraph) -> None:
+    #  500 walks: after 64, 128 or 256 of them some items' 8 neighbours have 10 visits each
+    settings = SETTINGS.model_copy(update={"walks": 500})
+    early = build_neighbourhoods(town, settings.model_copy(update={"stop_when_stable": 10}), SEED)
+    equal_to = {}
+    for walks in (64, 128, 256, 500):
+        other = build_neighbourhoods(town, settings.model_copy(update={"walks": walks}), SEED)
+        equal_to[walks] = (early.weights == other.weights).all(axis=1) & (
+            early.neighbors == other.neighbors
+        ).all(axis=1)
+    assert np.logical_or.reduce(list(equal_to.values())).all()
+    assert all(rows.sum() > 10 for rows in (equal_to[128], equal_to[256], equal_to[500]))
 
 
 def test_weights_sum_to_one_and_padding_to_zero(town: BipartiteGraph) -> None:
@@ -98,15 +169,13 @@ def test_no_item_is_its_own_neighbour_or_named_twice(town: BipartiteGraph) -> No
         assert len(set(row[row >= 0].tolist())) == (row >= 0).sum()
 
 
-def test_neighbours_fall_in_weight_and_ties_rise_in_row(town: BipartiteGraph) -> None:
+def test_equal_counts_favour_neither_small_nor_large_rows(town: BipartiteGraph) -> None:
     table = build_neighbourhoods(town, SETTINGS, SEED)
-    ties = 0
-    for row, weight in zip(table.neighbors, table.weights, strict=True):
-        known = row >= 0
-        order = list(zip((-weight[known]).tolist(), row[known].tolist(), strict=True))
-        assert order == sorted(order)
-        ties += len(order) - len({key for key, _ in order})
-    assert ties > 100
+    tied = (table.weights[:, 1:] == table.weights[:, :-1]) & (table.weights[:, 1:] > 0)
+    rising = (table.neighbors[:, 1:] > table.neighbors[:, :-1])[tied]
+    assert (np.diff(table.weights) <= 0).all()
+    assert tied.sum() > 100
+    assert abs(rising.mean() - 0.5) < 0.1
 
 
 def test_a_smaller_table_is_the_beginning_of_a_larger(town: BipartiteGraph) -> None:
@@ -178,12 +247,14 @@ def grown_by(graph: BipartiteGraph, contexts: list[int]) -> BipartiteGraph:
 
 # With the hub's context; of an item alone in its context; of one context without an item.
 @pytest.mark.parametrize("contexts", [[3, 17, 40], [58], [59], [0], list(range(60))])
+@pytest.mark.parametrize("changes", [{}, {"walks": 300, "stop_when_stable": 9}])
 def test_a_newcomers_row_is_that_of_the_graph_built_with_it(
-    town: BipartiteGraph, contexts: list[int]
+    town: BipartiteGraph, contexts: list[int], changes: dict[str, int]
 ) -> None:
+    settings = SETTINGS.model_copy(update=changes)
     rows = np.array(contexts[::-1], dtype=np.int32)
-    found = newcomers_neighbourhoods(town, [rows], SETTINGS, SEED)
-    whole = build_neighbourhoods(grown_by(town, contexts), SETTINGS, SEED)
+    found = newcomers_neighbourhoods(town, [rows], settings, SEED)
+    whole = build_neighbourhoods(grown_by(town, contexts), settings, SEED)
     assert_same(found, Neighbourhoods(whole.neighbors[150:], whole.weights[150:]))
 
 
@@ -201,3 +272,18 @@ def test_contexts_that_the_graph_has_not_are_refused(town: BipartiteGraph) -> No
     with pytest.raises(GraphError, match=r"in \[0, 60\) \(got 4 to 60\)"):
         newcomers_neighbourhoods(town, [np.array([4, 60], dtype=np.int32)], SETTINGS, SEED)
     assert newcomers_neighbourhoods(town, [], SETTINGS, SEED).neighbors.shape == (0, 8)
+
+
+def test_a_newcomer_among_weighted_edges_weighs_what_they_do_on_average(
+    with_weights: WithWeights,
+) -> None:
+    #  contexts 0 and 1 of items 0 (weights 3 and 2) and 1 (1 and 2): a newcomer would weigh 2
+    items, contexts = np.array([[0, 0, 1, 1], [0, 1, 0, 1]], dtype=np.int32)
+    weights = np.array([3, 2, 1, 2])
+    graph = with_weights(
+        BipartiteGraph.from_edges(items, contexts, num_items=2, num_contexts=2), weights
+    )
+    settings = NeighbourhoodConfig(size=2, walks=100_000, length=1, restart=0.0)
+    found = newcomers_neighbourhoods(graph, [np.array([0], dtype=np.int32)], settings, SEED)
+    assert found.neighbors.tolist() == [[0, 1]]
+    np.testing.assert_allclose(found.weights, [[3 / 4, 1 / 4]], atol=0.01)

@@ -8,7 +8,7 @@ import numpy as np
 
 from pinsage.evaluation.ranking import Rows, Scores
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.walks import visit_counts
+from pinsage.graph.visits import visit_counts
 
 
 @dataclass(frozen=True)
