@@ -27,6 +27,7 @@ from pinsage.config.data import (
 )
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
+    CHANGES_NO_NEIGHBOUR,
     CHANGES_NO_WEIGHT,
     ModelConfig,
     NegativesConfig,
@@ -46,6 +47,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_NEIGHBOUR",
     "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",

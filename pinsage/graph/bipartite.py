@@ -18,6 +18,7 @@ from pinsage.store import Facts
 
 Indptr = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int32]
+Thresholds = npt.NDArray[np.uint32]
 
 _ARRAYS = ("item_indptr", "item_indices", "context_indptr", "context_indices")
 
@@ -31,12 +32,17 @@ class BipartiteGraph:
         item_indices: int32 [E], context rows
         context_indptr: int64 [C + 1]
         context_indices: int32 [E], item rows
+        item_thresholds: uint32 [E] beside `item_indices`, or None where edges weigh the same:
+            rising within a row to 2^32 - 1; 32 random bits choose the first edge not below them
+        context_thresholds: uint32 [E], the same beside `context_indices`
     """
 
     item_indptr: Indptr
     item_indices: Indices
     context_indptr: Indptr
     context_indices: Indices
+    item_thresholds: Thresholds | None = None
+    context_thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         for name in ("item", "context"):

@@ -8,8 +8,9 @@ Items that nobody has taken may have stand-ins in their place, those most alike 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from pinsage.graph.walks import EMPTY, end_threshold, fill_newcomers, fill_table
 from pinsage.store import Facts
 
 Degree = npt.NDArray[np.int64 | np.float64]
+Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+"""`neighbors` and `weights` of some items."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Neighbourhoods:
         np.save(folder / "weights.npy", self.weights)
         if self.degree is not None:
             np.save(folder / "degree.npy", self.degree)
+        return self.facts()
+
+    def facts(self) -> Facts:
+        """What is to be said of the table."""
         filled = (self.neighbors >= 0).sum(axis=1)
         return {
             "num_items": self.num_items,
@@ -88,15 +95,45 @@ def build_neighbourhoods(
     graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
 ) -> Neighbourhoods:
     """Walk from every item and keep its most visited ones."""
-    shape = (graph.num_items, settings.size)
-    neighbors = np.full(shape, EMPTY, dtype=np.int32)
-    weights = np.zeros(shape, dtype=np.float32)
+    walk = walker(graph, settings, seed)
+    return Neighbourhoods(*walk(np.arange(graph.num_items, dtype=np.int32)))
+
+
+def build_rows(
+    graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int, first: int, last: int
+) -> Rows:
+    """Rows `first` to `last` - 1 of the table, [last - first, T] each, walked on the CPU."""
+    return walk_items(graph, settings, seed, np.arange(first, last, dtype=np.int32))
+
+
+def walk_items(
+    graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int, items: Indices
+) -> Rows:
+    """The table's rows of some items, int32 [B, T] and float32 [B, T], walked on the CPU."""
+    neighbors = np.full((len(items), settings.size), EMPTY, dtype=np.int32)
+    weights = np.zeros(neighbors.shape, dtype=np.float32)
     fill_table(
         settings.walks, settings.length, end_threshold(settings.restart), seed,
         graph.item_indptr, graph.item_indices, graph.context_indptr, graph.context_indices,
-        neighbors, weights,
+        items, neighbors, weights,
     )  # fmt: skip
-    return Neighbourhoods(neighbors, weights)
+    return neighbors, weights
+
+
+def walker(
+    graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
+) -> Callable[[Indices], Rows]:
+    """What walks from items, given their rows, on the device that the settings name.
+
+    Raises GraphError where that is a GPU that is not there.
+    """
+    if settings.device != "cpu":
+        from pinsage.graph.walks_torch import walks_on_gpu  # seconds, and only a GPU is worth it
+
+        on_gpu = walks_on_gpu(graph, settings, seed)
+        if on_gpu is not None:
+            return on_gpu
+    return partial(walk_items, graph, settings, seed)
 
 
 def newcomers_neighbourhoods(
@@ -125,8 +162,3 @@ def newcomers_neighbourhoods(
         own_indptr, own, neighbors, weights,
     )  # fmt: skip
     return Neighbourhoods(neighbors, weights)
-
-
-def write_neighbourhoods(graph: Path, settings: NeighbourhoodConfig, seed: int, out: Path) -> Facts:
-    """Build the table over a graph artifact and save it as two `.npy` files."""
-    return build_neighbourhoods(BipartiteGraph.open(graph), settings, seed).save(out)

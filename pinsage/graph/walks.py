@@ -231,22 +231,23 @@ def fill_table(
     item_indices: Any,
     context_indptr: Any,
     context_indices: Any,
+    items: Any,
     neighbors: Any,
     weights: Any,
 ) -> None:
-    """Walk from every item; write its most visited ones and their importance into the table."""
-    num_items = len(item_indptr) - 1
+    """Walk from each of B `items`; write its most visited ones and their importance into row b."""
+    num_items = len(items)
     slots = _num_slots(walks * length)
     for block in numba.prange((num_items + _BLOCK - 1) // _BLOCK):
         keys = np.full(slots, EMPTY, dtype=np.int64)
         counts = np.zeros(slots, dtype=np.int64)
         used = np.empty(walks * length, dtype=np.int64)
-        for start in range(block * _BLOCK, min(num_items, (block + 1) * _BLOCK)):
+        for place in range(block * _BLOCK, min(num_items, (block + 1) * _BLOCK)):
             num_used = _walk(
-                start, walks, length, threshold, seed, item_indptr, item_indices,
+                np.int64(items[place]), walks, length, threshold, seed, item_indptr, item_indices,
                 context_indptr, context_indices, keys, counts, used,
             )  # fmt: skip
-            _take_top(keys, counts, used[:num_used], neighbors[start], weights[start])
+            _take_top(keys, counts, used[:num_used], neighbors[place], weights[place])
 
 
 @numba.njit(parallel=True, cache=True)
