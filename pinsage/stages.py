@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import CHANGES_NO_WEIGHT, Config, ItemsConfig
+from pinsage.config import CHANGES_NO_NEIGHBOUR, CHANGES_NO_WEIGHT, Config, ItemsConfig
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
 _TRAINING = (
@@ -32,6 +32,7 @@ _TRAINING = (
 )
 
 if TYPE_CHECKING:
+    from pinsage.graph.previous import Previous
     from pinsage.training.loop import EpochReport
 
 
@@ -123,17 +124,20 @@ def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artif
     if config.neighbourhoods.by_content and declared is not None and declared.features:
         return _with_stand_ins(config, declared, store, built, catalog)
 
-    def build(work: Workspace) -> Facts:
-        from pinsage.graph.neighbourhoods import write_neighbourhoods
+    code = ("pinsage.graph",)
 
-        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work.path)
+    def build(work: Workspace) -> Facts:
+        from pinsage.graph.stage import write_neighbourhoods
+
+        previous = _previous_table(store, work, built, code)
+        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work, previous)
 
     return store.stage(
         "neighbourhoods",
         build,
-        settings={**config.neighbourhoods.model_dump(), "seed": config.seed},
+        settings={**_walk_settings(config), "seed": config.seed},
         inputs={"graph": built.digest()},
-        code=("pinsage.graph",),
+        code=code,
     )
 
 
@@ -141,20 +145,40 @@ def _with_stand_ins(
     config: Config, declared: ItemsConfig, store: Store, built: Artifact, catalog: Artifact
 ) -> Artifact:
     walks, seed = config.neighbourhoods, config.seed
+    code = ("pinsage.content", "pinsage.graph", "pinsage.model")
 
     def build(work: Workspace) -> Facts:
         from pinsage.content.stand_ins import write_with_stand_ins
 
-        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work.path)
+        previous = _previous_table(store, work, built, code)
+        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work, previous)
 
     content = {"features": declared.features, "separator": declared.separator}
     return store.stage(
         "neighbourhoods",
         build,
-        settings={**walks.model_dump(), "seed": seed, "content": content},
+        settings={**_walk_settings(config), "seed": seed, "content": content},
         inputs={"graph": built.digest(), "items": catalog.digest("items.parquet")},
-        code=("pinsage.content", "pinsage.graph", "pinsage.model"),
+        code=code,
     )
+
+
+def _previous_table(
+    store: Store, work: Workspace, built: Artifact, code: tuple[str, ...]
+) -> Previous | None:
+    """The table whose rows are kept where `built` is as its graph was."""
+    from pinsage.graph.previous import find_previous
+
+    return find_previous(
+        store.root,
+        settings=work.settings,
+        code=code_digest(code),
+        num_edges=int(built.facts["num_edges"]),
+    )
+
+
+def _walk_settings(config: Config) -> dict[str, Any]:
+    return config.neighbourhoods.model_dump(exclude=set(CHANGES_NO_NEIGHBOUR))
 
 
 def train(
@@ -352,7 +376,7 @@ def _training_settings(config: Config) -> dict[str, Any]:
         "model": config.model.model_dump(),
         "pairs": config.pairs.model_dump(),
         "negatives": config.negatives.model_dump(),
-        "walks": config.neighbourhoods.model_dump() if config.pairs.context_share < 1 else {},
+        "walks": _walk_settings(config) if config.pairs.context_share < 1 else {},
         "training": training,
         "features": items.features if items else {},
         "separator": items.separator if items else "",

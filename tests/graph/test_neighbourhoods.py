@@ -18,10 +18,12 @@ from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import (
     Neighbourhoods,
     build_neighbourhoods,
+    build_rows,
     newcomers_neighbourhoods,
-    write_neighbourhoods,
 )
+from pinsage.graph.stage import write_neighbourhoods
 from pinsage.graph.walks import visit_counts
+from pinsage.store import Workspace
 
 ReferenceVisits = Callable[[BipartiteGraph, int, NeighbourhoodConfig, int], Counter[int]]
 SETTINGS = NeighbourhoodConfig(size=8, walks=40, length=3, restart=0.4)
@@ -115,6 +117,14 @@ def test_a_smaller_table_is_the_beginning_of_a_larger(town: BipartiteGraph) -> N
     np.testing.assert_array_equal(small.neighbors, large.neighbors[:, :3])
 
 
+def test_a_range_of_rows_is_that_part_of_the_table(town: BipartiteGraph) -> None:
+    table = build_neighbourhoods(town, SETTINGS, SEED)
+    for first, last in [(0, 0), (0, 1), (63, 130), (149, 150)]:
+        part = Neighbourhoods(*build_rows(town, SETTINGS, SEED, first, last))
+        here = slice(first, last)
+        assert_same(part, Neighbourhoods(table.neighbors[here], table.weights[here]))
+
+
 def test_another_seed_gives_another_table(town: BipartiteGraph) -> None:
     first = build_neighbourhoods(town, SETTINGS, SEED).neighbors
     second = build_neighbourhoods(town, SETTINGS, SEED + 1).neighbors
@@ -144,15 +154,16 @@ def test_an_empty_graph_gives_padding_alone() -> None:
 
 
 def test_the_stage_writes_what_opens_again(town: BipartiteGraph, tmp_path: Path) -> None:
-    graph, out = tmp_path / "graph", tmp_path / "out"
-    graph.mkdir()
-    out.mkdir()
+    graph, out, scratch = (tmp_path / name for name in ("graph", "out", "scratch"))
+    for folder in (graph, out, scratch):
+        folder.mkdir()
     town.save(graph)
-    facts = write_neighbourhoods(graph, SETTINGS, SEED, out)
+    facts = write_neighbourhoods(graph, SETTINGS, SEED, Workspace(out, scratch, "key"))
     table = Neighbourhoods.open(out)
     assert_same(table, build_neighbourhoods(town, SETTINGS, SEED))
     assert (table.num_items, table.size) == (150, 8)
     assert facts["num_items"] == 150
+    assert (facts["num_walked"], facts["num_kept"], facts["kept_from"]) == (150, 0, "")
     assert facts["num_without_neighbours"] == (table.neighbors[:, 0] < 0).sum()
     assert facts["mean_neighbours"] == pytest.approx((table.neighbors >= 0).sum() / 150)
 
