@@ -30,6 +30,8 @@ _TRAINING = (
     "pinsage.retrieval.versions",
     "pinsage.training",
 )
+_WALKS = ("pinsage.graph",)
+_STAND_INS = ("pinsage.content", "pinsage.graph", "pinsage.model")
 
 if TYPE_CHECKING:
     from pinsage.graph.previous import Previous
@@ -124,12 +126,10 @@ def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artif
     if config.neighbourhoods.by_content and declared is not None and declared.features:
         return _with_stand_ins(config, declared, store, built, catalog)
 
-    code = ("pinsage.graph",)
-
     def build(work: Workspace) -> Facts:
         from pinsage.graph.stage import write_neighbourhoods
 
-        previous = _previous_table(store, work, built, code)
+        previous = _previous_table(store, work, built, code_digest(_WALKS))
         return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work, previous)
 
     return store.stage(
@@ -137,7 +137,7 @@ def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artif
         build,
         settings={**_walk_settings(config), "seed": config.seed},
         inputs={"graph": built.digest()},
-        code=code,
+        code=_WALKS,
     )
 
 
@@ -145,12 +145,11 @@ def _with_stand_ins(
     config: Config, declared: ItemsConfig, store: Store, built: Artifact, catalog: Artifact
 ) -> Artifact:
     walks, seed = config.neighbourhoods, config.seed
-    code = ("pinsage.content", "pinsage.graph", "pinsage.model")
 
     def build(work: Workspace) -> Facts:
         from pinsage.content.stand_ins import write_with_stand_ins
 
-        previous = _previous_table(store, work, built, code)
+        previous = _previous_table(store, work, built, code_digest(_STAND_INS))
         return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work, previous)
 
     content = {"features": declared.features, "separator": declared.separator}
@@ -159,12 +158,12 @@ def _with_stand_ins(
         build,
         settings={**_walk_settings(config), "seed": seed, "content": content},
         inputs={"graph": built.digest(), "items": catalog.digest("items.parquet")},
-        code=code,
+        code=_STAND_INS,
     )
 
 
 def _previous_table(
-    store: Store, work: Workspace, built: Artifact, code: tuple[str, ...]
+    store: Store, work: Workspace, built: Artifact, sources: str
 ) -> Previous | None:
     """The table whose rows are kept where `built` is as its graph was."""
     from pinsage.graph.previous import find_previous
@@ -172,7 +171,7 @@ def _previous_table(
     return find_previous(
         store.root,
         settings=work.settings,
-        code=code_digest(code),
+        sources=sources,
         num_edges=int(built.facts["num_edges"]),
     )
 

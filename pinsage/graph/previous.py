@@ -34,9 +34,9 @@ class Previous:
 
 
 def find_previous(
-    root: Path, *, settings: Mapping[str, Any], code: str, num_edges: int
+    root: Path, *, settings: Mapping[str, Any], sources: str, num_edges: int
 ) -> Previous | None:
-    """The table under a store's root that was made with these settings and this code.
+    """The table under a store's root that was made with these settings and this code's digest.
 
     Of several the one whose graph is nearest in edges, and of those the newest: a night makes two
     tables, of the training period and of everything, and a root may hold several data sets. None
@@ -45,7 +45,7 @@ def find_previous(
     tables = [
         each
         for each in _manifests(root / "stages" / "neighbourhoods")
-        if each.manifest.code == code
+        if each.manifest.code == sources
         and digest_of(each.manifest.settings) == digest_of(dict(settings))
     ]
     graphs = {each.digest(): each for each in _manifests(root / "stages" / "graph")}
