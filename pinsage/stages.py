@@ -14,7 +14,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import CHANGES_NO_ROW, CHANGES_NO_WEIGHT, Config, ItemsConfig
+from pinsage.config import (
+    CHANGES_NO_NEIGHBOUR,
+    CHANGES_NO_ROW,
+    CHANGES_NO_WEIGHT,
+    Config,
+    ItemsConfig,
+)
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
 _DATA = ("pinsage.data",)
@@ -31,9 +37,12 @@ _TRAINING = (
     "pinsage.retrieval.versions",
     "pinsage.training",
 )
+_WALKS = ("pinsage.graph",)
+_STAND_INS = ("pinsage.content", "pinsage.graph", "pinsage.model")
 
 if TYPE_CHECKING:
     from pinsage.data.sources import FileTable
+    from pinsage.graph.previous import Previous
     from pinsage.progress import Listener
     from pinsage.training.loop import EpochReport
 
@@ -184,16 +193,17 @@ def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artif
         return _with_stand_ins(config, declared, store, built, catalog)
 
     def build(work: Workspace) -> Facts:
-        from pinsage.graph.neighbourhoods import write_neighbourhoods
+        from pinsage.graph.stage import write_neighbourhoods
 
-        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work.path)
+        previous = _previous_table(store, work, built, code_digest(_WALKS))
+        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work, previous)
 
     return store.stage(
         "neighbourhoods",
         build,
-        settings={**config.neighbourhoods.model_dump(), "seed": config.seed},
+        settings={**_walk_settings(config), "seed": config.seed},
         inputs={"graph": built.digest()},
-        code=("pinsage.graph",),
+        code=_WALKS,
     )
 
 
@@ -205,16 +215,35 @@ def _with_stand_ins(
     def build(work: Workspace) -> Facts:
         from pinsage.content.stand_ins import write_with_stand_ins
 
-        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work.path)
+        previous = _previous_table(store, work, built, code_digest(_STAND_INS))
+        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work, previous)
 
     content = {"features": declared.features, "separator": declared.separator}
     return store.stage(
         "neighbourhoods",
         build,
-        settings={**walks.model_dump(), "seed": seed, "content": content},
+        settings={**_walk_settings(config), "seed": seed, "content": content},
         inputs={"graph": built.digest(), "items": catalog.digest("items.parquet")},
-        code=("pinsage.content", "pinsage.graph", "pinsage.model"),
+        code=_STAND_INS,
     )
+
+
+def _previous_table(
+    store: Store, work: Workspace, built: Artifact, sources: str
+) -> Previous | None:
+    """The table whose rows are kept where `built` is as its graph was."""
+    from pinsage.graph.previous import find_previous
+
+    return find_previous(
+        store.root,
+        settings=work.settings,
+        sources=sources,
+        num_edges=int(built.facts["num_edges"]),
+    )
+
+
+def _walk_settings(config: Config) -> dict[str, Any]:
+    return config.neighbourhoods.model_dump(exclude=set(CHANGES_NO_NEIGHBOUR))
 
 
 def train(
@@ -412,7 +441,7 @@ def _training_settings(config: Config) -> dict[str, Any]:
         "model": config.model.model_dump(),
         "pairs": config.pairs.model_dump(),
         "negatives": config.negatives.model_dump(),
-        "walks": config.neighbourhoods.model_dump() if config.pairs.context_share < 1 else {},
+        "walks": _walk_settings(config) if config.pairs.context_share < 1 else {},
         "training": training,
         "features": items.features if items else {},
         "separator": items.separator if items else "",

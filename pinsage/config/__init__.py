@@ -29,6 +29,7 @@ from pinsage.config.data import (
 from pinsage.config.graph import GraphConfig
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
+    CHANGES_NO_NEIGHBOUR,
     CHANGES_NO_WEIGHT,
     ModelConfig,
     NegativesConfig,
@@ -48,6 +49,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_NEIGHBOUR",
     "CHANGES_NO_ROW",
     "CHANGES_NO_WEIGHT",
     "Baseline",

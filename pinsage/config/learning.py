@@ -30,6 +30,9 @@ class NeighbourhoodConfig(Settings):
     by_content_contexts: int = Field(1, ge=1)
     """Contexts that such a stand-in must have: a higher number ranks new items as if they were
     more popular, for whoever wants to push new items."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """What walks: the table is the same to the bit. `auto` takes a GPU if there is one that the
+    graph fits on."""
 
     @model_validator(mode="after")
     def _has_room(self) -> NeighbourhoodConfig:
@@ -39,6 +42,11 @@ class NeighbourhoodConfig(Settings):
                 f"(got {self.by_content} and {self.size})"
             )
         return self
+
+
+CHANGES_NO_NEIGHBOUR = frozenset({"device"})
+"""Fields of `NeighbourhoodConfig` that change only how fast the same table is made: they stay out
+of an artifact's key."""
 
 
 class PairsConfig(Settings):

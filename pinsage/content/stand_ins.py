@@ -29,9 +29,11 @@ from pinsage.content.columns import Content, Float64, Matrix
 from pinsage.content.cosines import ContentCosines
 from pinsage.errors import GraphError
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.neighbourhoods import Neighbourhoods, build_neighbourhoods
+from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.graph.previous import Previous
+from pinsage.graph.stage import walked_table
 from pinsage.graph.walks import EMPTY
-from pinsage.store import Facts
+from pinsage.store import Facts, Workspace
 
 if TYPE_CHECKING:
     from pinsage.model.features import FeatureSpec
@@ -146,15 +148,21 @@ def write_with_stand_ins(
     declared: ItemsConfig,
     settings: NeighbourhoodConfig,
     seed: int,
-    out: Path,
+    work: Workspace,
+    previous: Previous | None = None,
 ) -> Facts:
-    """Build the table over a graph artifact, with stand-ins out of a catalog's, and save it."""
+    """Build the table over a graph artifact, with stand-ins out of a catalog's, and save it.
+
+    Of `previous`, made with the same settings and seed, walked rows are kept as in
+    `write_neighbourhoods`; stand-ins are found anew.
+    """
     opened = BipartiteGraph.open(graph)
-    walked = build_neighbourhoods(opened, settings, seed)
+    finished, facts = walked_table(opened, settings, seed, work, previous)
+    walked = finished.open()
     items = pq.read_table(catalog / "items.parquet").to_pandas()
     filled = with_stand_ins(walked, opened, items, declared, settings)
     is_new = (walked.neighbors < 0).all(axis=1) & (filled.neighbors >= 0).any(axis=1)
-    return {**filled.save(out), "num_by_content": int(is_new.sum())}
+    return {**filled.save(work.path), **facts, "num_by_content": int(is_new.sum())}
 
 
 def _filled(

@@ -9,8 +9,9 @@ Items that nobody has taken may have stand-ins in their place, those most alike 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -23,6 +24,7 @@ from pinsage.graph.bipartite import BipartiteGraph, Indices
 from pinsage.graph.walkable import walkable
 from pinsage.graph.walks import (
     EMPTY,
+    Edges,
     Walks,
     end_threshold,
     fill_newcomers,
@@ -31,6 +33,8 @@ from pinsage.graph.walks import (
 from pinsage.store import Facts
 
 Degree = npt.NDArray[np.int64 | np.float64]
+Rows = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
+"""`neighbors` and `weights` of some items."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,10 @@ class Neighbourhoods:
         np.save(folder / "weights.npy", self.weights)
         if self.degree is not None:
             np.save(folder / "degree.npy", self.degree)
+        return self.facts()
+
+    def facts(self) -> Facts:
+        """What is to be said of the table."""
         filled = (self.neighbors >= 0).sum(axis=1)
         return {
             "num_items": self.num_items,
@@ -97,7 +105,8 @@ def build_neighbourhoods(
     graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
 ) -> Neighbourhoods:
     """Walk from every item and keep its most visited ones."""
-    return neighbourhoods_of(np.arange(graph.num_items, dtype=np.int32), graph, settings, seed)
+    walk = walker(graph, settings, seed)
+    return Neighbourhoods(*walk(np.arange(graph.num_items, dtype=np.int32)))
 
 
 def neighbourhoods_of(
@@ -107,7 +116,7 @@ def neighbourhoods_of(
     seed: int,
     threads: int | None = None,
 ) -> Neighbourhoods:
-    """The rows of `build_neighbourhoods` for M items alone, [M, T].
+    """The rows of `build_neighbourhoods` for M items alone, [M, T], walked on the CPU.
 
     `threads` share the items, numba's number of them unless said; the table does not depend on it.
     Raises GraphError where an item is not in the graph, or the graph is too large to be walked.
@@ -117,14 +126,39 @@ def neighbourhoods_of(
             f"items to walk from must lie in [0, {graph.num_items}) (got {item_rows.min()} to "
             f"{item_rows.max()}); take them from the data that the graph was built of"
         )
-    shape = (len(item_rows), settings.size)
-    neighbors = np.full(shape, EMPTY, dtype=np.int32)
-    weights = np.zeros(shape, dtype=np.float32)
+    return Neighbourhoods(*_walk(walkable(graph), settings, seed, threads, item_rows))
+
+
+def _walk(
+    ways: tuple[Edges, Edges],
+    settings: NeighbourhoodConfig,
+    seed: int,
+    threads: int | None,
+    item_rows: Indices,
+) -> Rows:
+    neighbors = np.full((len(item_rows), settings.size), EMPTY, dtype=np.int32)
+    weights = np.zeros(neighbors.shape, dtype=np.float32)
     fill_table(
-        item_rows, _walks(settings, seed), *walkable(graph), threads or numba.get_num_threads(),
-        True, neighbors, weights,
+        item_rows, _walks(settings, seed), *ways, threads or numba.get_num_threads(), True,
+        neighbors, weights,
     )  # fmt: skip
-    return Neighbourhoods(neighbors, weights)
+    return neighbors, weights
+
+
+def walker(
+    graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
+) -> Callable[[Indices], Rows]:
+    """What walks from items, given their rows, on the device that the settings name.
+
+    Raises GraphError where that is a GPU that is not there.
+    """
+    if settings.device != "cpu":
+        from pinsage.graph.walks_torch import walks_on_gpu  # seconds, and only a GPU is worth it
+
+        on_gpu = walks_on_gpu(graph, settings, seed)
+        if on_gpu is not None:
+            return on_gpu
+    return partial(_walk, walkable(graph), settings, seed, None)
 
 
 def _walks(settings: NeighbourhoodConfig, seed: int) -> Walks:
@@ -158,8 +192,3 @@ def newcomers_neighbourhoods(
     weights = np.zeros(neighbors.shape, dtype=np.float32)
     fill_newcomers(own_indptr, own, _walks(settings, seed), *walkable(graph), neighbors, weights)
     return Neighbourhoods(neighbors, weights)
-
-
-def write_neighbourhoods(graph: Path, settings: NeighbourhoodConfig, seed: int, out: Path) -> Facts:
-    """Build the table over a graph artifact and save it as two `.npy` files."""
-    return build_neighbourhoods(BipartiteGraph.open(graph), settings, seed).save(out)

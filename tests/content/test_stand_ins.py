@@ -28,6 +28,7 @@ from pinsage.errors import GraphError, TrainingError
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import Neighbourhoods, build_neighbourhoods
 from pinsage.model.features import FeatureSpec
+from pinsage.store import Workspace
 
 KINDS: dict[str, FeatureKind] = {"genre": "multicategorical", "maker": "categorical"}
 DECLARED = ItemsConfig(path="items.csv", features=KINDS)
@@ -210,11 +211,13 @@ def test_only_rows_of_items_that_nobody_has_taken_are_filled() -> None:
 
 
 def test_what_is_written_opens_again_with_its_degree(tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, scratch = tmp_path / "out", tmp_path / "scratch"
     out.mkdir()
+    scratch.mkdir()
     GRAPH.save(tmp_path)
     ITEMS.to_parquet(tmp_path / "items.parquet")
-    facts = write_with_stand_ins(tmp_path, tmp_path, DECLARED, WALKS, 1, out)
+    work = Workspace(out, scratch, "key")
+    facts = write_with_stand_ins(tmp_path, tmp_path, DECLARED, WALKS, 1, work)
     table = Neighbourhoods.open(out)
     expected = with_stand_ins(build_neighbourhoods(GRAPH, WALKS, 1), GRAPH, ITEMS, DECLARED, WALKS)
     np.testing.assert_array_equal(table.neighbors, expected.neighbors)

@@ -22,8 +22,9 @@ from pinsage.graph.neighbourhoods import (
     build_neighbourhoods,
     neighbourhoods_of,
     newcomers_neighbourhoods,
-    write_neighbourhoods,
 )
+from pinsage.graph.stage import write_neighbourhoods
+from pinsage.store import Workspace
 
 ReferenceVisits = Callable[[BipartiteGraph, int, NeighbourhoodConfig, int], Counter[int]]
 WithWeights = Callable[[BipartiteGraph, npt.NDArray[np.int64]], BipartiteGraph]
@@ -213,15 +214,16 @@ def test_an_empty_graph_gives_padding_alone() -> None:
 
 
 def test_the_stage_writes_what_opens_again(town: BipartiteGraph, tmp_path: Path) -> None:
-    graph, out = tmp_path / "graph", tmp_path / "out"
-    graph.mkdir()
-    out.mkdir()
+    graph, out, scratch = (tmp_path / name for name in ("graph", "out", "scratch"))
+    for folder in (graph, out, scratch):
+        folder.mkdir()
     town.save(graph)
-    facts = write_neighbourhoods(graph, SETTINGS, SEED, out)
+    facts = write_neighbourhoods(graph, SETTINGS, SEED, Workspace(out, scratch, "key"))
     table = Neighbourhoods.open(out)
     assert_same(table, build_neighbourhoods(town, SETTINGS, SEED))
     assert (table.num_items, table.size) == (150, 8)
     assert facts["num_items"] == 150
+    assert (facts["num_walked"], facts["num_kept"], facts["kept_from"]) == (150, 0, "")
     assert facts["num_without_neighbours"] == (table.neighbors[:, 0] < 0).sum()
     assert facts["mean_neighbours"] == pytest.approx((table.neighbors >= 0).sum() / 150)
 
