@@ -6,9 +6,11 @@ import ast
 import csv
 import shutil
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
+from pkgutil import iter_modules
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +174,7 @@ PLUMBING = {
     "pinsage.files",
     "pinsage.store",
     "pinsage.measure",
+    "pinsage.progress",
 }
 
 
@@ -212,22 +215,25 @@ def written_modules(function: ast.FunctionDef) -> set[str]:
     return {str(node.module) for node in found if str(node.module).startswith("pinsage.")}
 
 
-def named_code(function: ast.FunctionDef) -> list[str]:
-    """Names that a stage gives as its `code`."""
+def named_code(function: ast.FunctionDef, home: ModuleType) -> list[str]:
+    """Names that a stage gives as its `code`; `home` is the module it is in."""
     given = [k for k in ast.walk(function) if isinstance(k, ast.keyword) and k.arg == "code"]
     found = [node for keyword in given for node in ast.walk(keyword)]
     constants = [str(node.value) for node in found if isinstance(node, ast.Constant)]
-    shared = [getattr(stages, node.id) for node in found if isinstance(node, ast.Name)]
+    shared = [getattr(home, node.id) for node in found if isinstance(node, ast.Name)]
     return [*constants, *(name for each in shared if isinstance(each, tuple) for name in each)]
 
 
 def test_every_stage_names_all_the_code_that_its_result_depends_on() -> None:
-    tree = ast.parse(Path(stages.__file__).read_text())
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    checked = [function for function in functions if named_code(function)]
+    homes = [import_module(f"pinsage.stages.{each.name}") for each in iter_modules(stages.__path__)]
+    checked = [
+        (function, names)
+        for home in homes
+        for function in ast.parse(Path(str(home.__file__)).read_text()).body
+        if isinstance(function, ast.FunctionDef) and (names := named_code(function, home))
+    ]
     assert len(checked) == 12
-    for function in checked:
-        names = named_code(function)
+    for function, names in checked:
         used = {module for module in reachable(written_modules(function)) if is_leaf(module)}
         missing = {m for m in used if not any(f"{m}.".startswith(f"{name}.") for name in names)}
         assert missing == set(), function.name

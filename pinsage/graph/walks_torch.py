@@ -92,7 +92,7 @@ class TensorWalks:
         *,
         memory: int = _BLOCK_BYTES,
     ) -> None:
-        if stops_early(settings):
+        if settings.stop_when_stable:
             raise GraphError(
                 "neighbourhoods.stop_when_stable looks at an item's walks one after the other, and "
                 "a GPU takes them all at once; set it to 0, or neighbourhoods.device to cpu"
@@ -179,11 +179,6 @@ class TensorWalks:
         return near_BT, weights_BT
 
 
-def stops_early(settings: NeighbourhoodConfig) -> bool:
-    """Whether walks of an item end once its neighbours are stable, as in Pixie."""
-    return bool(settings.model_dump().get("stop_when_stable", 0))
-
-
 def walks_on_gpu(
     graph: BipartiteGraph, settings: NeighbourhoodConfig, seed: int
 ) -> TensorWalks | None:
@@ -192,7 +187,7 @@ def walks_on_gpu(
     `auto` does where there is no GPU, where the graph does not fit on it, and where walks stop
     early. Raises GraphError where `cuda` is asked for and cannot be had.
     """
-    if settings.device == "auto" and (stops_early(settings) or not torch.cuda.is_available()):
+    if settings.device == "auto" and (settings.stop_when_stable or not torch.cuda.is_available()):
         return None
     if not torch.cuda.is_available():
         raise GraphError(

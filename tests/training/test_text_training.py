@@ -17,6 +17,7 @@ from pinsage.inference.local import embed_trained
 from pinsage.model import text, text_vectors
 from pinsage.model.io import load_model
 from pinsage.model.text import HASHED, TextEncoder, installed_encoder
+from pinsage.stages._model import training_settings
 from pinsage.store import Artifact, Store
 
 HERE = TextEncoder("all-MiniLM-L6-v2", "ab" * 16, 384)
@@ -42,14 +43,14 @@ def test_the_key_of_training_holds_the_encoder_with_its_weights(
 ) -> None:
     monkeypatch.setattr(text, "_missing", lambda: "")
     monkeypatch.setattr(text, "installed_encoder", lambda: HERE)
-    sentence = stages._training_settings(configured(tiny_run, tmp_path, "sentence"))
+    sentence = training_settings(configured(tiny_run, tmp_path, "sentence"))
     assert sentence["text_encoder"] == {
         "encoder": "all-MiniLM-L6-v2", "weights": "ab" * 16, "dim": 384,
     }  # fmt: skip
-    assert stages._training_settings(configured(tiny_run, tmp_path, "auto")) == sentence
+    assert training_settings(configured(tiny_run, tmp_path, "auto")) == sentence
     monkeypatch.setattr(text, "_missing", lambda: "tokenizers")
-    auto = stages._training_settings(configured(tiny_run, tmp_path, "auto"))
-    assert auto == stages._training_settings(tiny_run.config)
+    auto = training_settings(configured(tiny_run, tmp_path, "auto"))
+    assert auto == training_settings(tiny_run.config)
     assert auto["text_encoder"] == {"encoder": "hashed", "weights": "", "dim": 0}
 
 

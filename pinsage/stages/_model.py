@@ -1,0 +1,179 @@
+"""From neighbourhoods to a model, what it is worth, and every item's embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from pinsage.config import CHANGES_NO_WEIGHT, Config
+from pinsage.stages._graph import walk_settings
+from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
+
+if TYPE_CHECKING:
+    from pinsage.training.loop import EpochReport
+
+_TRAINING = (
+    "pinsage.data.pairs",
+    "pinsage.evaluation.embeddings",
+    "pinsage.evaluation.exact",
+    "pinsage.evaluation.exact_torch",
+    "pinsage.evaluation.metrics",
+    "pinsage.evaluation.ranking",
+    "pinsage.graph",
+    "pinsage.inference",
+    "pinsage.model",
+    "pinsage.retrieval.versions",
+    "pinsage.training",
+)
+
+
+def train(
+    config: Config,
+    store: Store,
+    parts: Artifact,
+    built: Artifact,
+    table: Artifact,
+    *,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Artifact:
+    """Train on the training period, choose the epoch on the validation period.
+
+    `on_epoch` is called after each epoch, with its loss and validation metrics. With
+    `training.warm_start` the published model is where it begins, and one of its inputs.
+    """
+    from pinsage.training.champion import INPUT, Champion, find_champion
+
+    settings = training_settings(config)
+    inputs = {
+        "items": parts.digest("items.parquet"),
+        "pairs": parts.digest("train.parquet", "valid.parquet"),
+        "graph": built.digest(),
+        "neighbourhoods": table.digest(),
+    }
+    champion = Champion("", None)
+    if config.training.warm_start:
+        champion = find_champion(
+            config.root, config.name, settings=settings, inputs=inputs, code=code_digest(_TRAINING)
+        )
+        inputs[INPUT] = champion.identity
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.training.stage import write_trained
+
+        folders = (parts.path, built.path, table.path)
+        return write_trained(config, *folders, work, on_epoch, champion.path)
+
+    return store.stage(
+        "train",
+        build,
+        settings=settings,
+        inputs=inputs,
+        code=_TRAINING,
+    )
+
+
+def evaluate(
+    config: Config,
+    store: Store,
+    parts: Artifact,
+    built: Artifact,
+    table: Artifact,
+    trained: Artifact,
+) -> Artifact:
+    """Rank the pairs of the validation and test periods, beside the baselines."""
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.evaluation.stage import write_evaluation
+
+        return write_evaluation(config, parts.path, built.path, table.path, trained.path, work.path)
+
+    return store.stage(
+        "evaluate",
+        build,
+        settings={**config.evaluation.model_dump(mode="json"), "seed": config.seed},
+        inputs={
+            "split": parts.digest(),
+            "graph": built.digest(),
+            "neighbourhoods": table.digest(),
+            "model": trained.digest("model/"),
+        },
+        code=(
+            "pinsage.content",
+            "pinsage.data",
+            "pinsage.evaluation",
+            "pinsage.graph",
+            "pinsage.inference",
+            "pinsage.model",
+        ),
+    )
+
+
+def embed(
+    config: Config,
+    store: Store,
+    ingested: Artifact,
+    built: Artifact,
+    table: Artifact,
+    trained: Artifact,
+) -> Artifact:
+    """Embed every item of the catalog layer by layer, no node twice (paper, section 3.4)."""
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.inference.stage import write_embeddings
+
+        return write_embeddings(
+            config, ingested.path, built.path, table.path, trained.path, work.path
+        )
+
+    return store.stage(
+        "embed",
+        build,
+        settings={"threads": config.training.threads},
+        inputs={
+            "items": ingested.digest("items.parquet"),
+            "graph": built.digest(),
+            "neighbourhoods": table.digest(),
+            "model": trained.digest("model/"),
+        },
+        code=("pinsage.graph", "pinsage.inference", "pinsage.model"),
+    )
+
+
+def index(config: Config, store: Store, embedded: Artifact) -> Artifact:
+    """Build the nearest-neighbour index and measure its recall."""
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.retrieval.index import write_index
+
+        return write_index(embedded.file("embeddings.npy"), config.index, config.seed, work.path)
+
+    return store.stage(
+        "index",
+        build,
+        settings={**config.index.model_dump(), "seed": config.seed},
+        inputs={"embeddings": embedded.digest("embeddings.npy")},
+        code=("pinsage.retrieval.index",),
+    )
+
+
+def training_settings(config: Config) -> dict[str, Any]:
+    """The settings that weights depend on."""
+    from pinsage.model.text import choose_encoder
+
+    training = config.training.model_dump(exclude=set(CHANGES_NO_WEIGHT))
+    items = config.data.items
+    ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
+    return {
+        "model": config.model.model_dump(),
+        "pairs": config.pairs.model_dump(),
+        "negatives": config.negatives.model_dump(),
+        "walks": walk_settings(config) if config.pairs.context_share < 1 else {},
+        "training": training,
+        "features": items.features if items else {},
+        "separator": items.separator if items else "",
+        # With a digest of the weights; later stages find it in the trained model.
+        "text_encoder": asdict(choose_encoder(items)),
+        "validation": ranking,
+        "seed": config.seed,
+    }
