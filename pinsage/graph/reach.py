@@ -47,8 +47,7 @@ class Reach:
     @classmethod
     def between(cls, old: BipartiteGraph, new: BipartiteGraph, length: int) -> Reach:
         """Compare two graphs; `length` is the most hops of a walk. Reads every edge of both."""
-        items = _changed(_item_rows(old), _item_rows(new))
-        contexts = _changed(_context_rows(old), _context_rows(new))
+        items, contexts = changed_rows(old, new)
         reached = _reached(old, items, contexts, length)
         kept = min(old.num_items, new.num_items)
         again = np.ones(new.num_items, dtype=np.bool_)
@@ -56,18 +55,24 @@ class Reach:
         return cls(again, int(items.sum()), int(contexts.sum()))
 
 
+def changed_rows(old: BipartiteGraph, new: BipartiteGraph) -> tuple[Mask, Mask]:
+    """Rows of the old graph that the new one has not, or has otherwise: bool [N] and bool [C]."""
+    return (
+        _changed(
+            _rows(old.item_indptr, old.item_indices, old.item_thresholds),
+            _rows(new.item_indptr, new.item_indices, new.item_thresholds),
+        ),
+        _changed(
+            _rows(old.context_indptr, old.context_indices, old.context_thresholds),
+            _rows(new.context_indptr, new.context_indices, new.context_thresholds),
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class _Rows:
     indptr: Indptr
     columns: tuple[npt.NDArray[np.int32 | np.uint32], ...]
-
-
-def _item_rows(graph: BipartiteGraph) -> _Rows:
-    return _rows(graph.item_indptr, graph.item_indices, graph.item_thresholds)
-
-
-def _context_rows(graph: BipartiteGraph) -> _Rows:
-    return _rows(graph.context_indptr, graph.context_indices, graph.context_thresholds)
 
 
 def _rows(indptr: Indptr, indices: Indices, thresholds: npt.NDArray[np.uint32] | None) -> _Rows:

@@ -28,6 +28,7 @@ from pinsage.graph.walks import EMPTY, end_threshold
 
 _LOW = 0xFFFFFFFF
 _BYTES_A_VISIT = 160  # the walk's state, the visit, and the sorts' copies of it
+_BYTES_A_NEIGHBOUR = 16  # a place in the table, on the device and copied from there
 _BLOCK_BYTES = 1 << 30
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,9 @@ class TensorWalks:
         self._num_items = graph.num_items
         self._degree = graph.item_degree
         self._threshold = int(end_threshold(settings.restart))
-        self._block = max(1, memory // (settings.walks * settings.length * _BYTES_A_VISIT))
+        visits = settings.walks * settings.length
+        an_item = visits * _BYTES_A_VISIT + settings.size * _BYTES_A_NEIGHBOUR
+        self._block = max(1, memory // an_item)
         self._items = _Csr.on(
             self._device, graph.item_indptr, graph.item_indices, graph.item_thresholds
         )
@@ -194,9 +197,9 @@ def walks_on_gpu(
             "neighbourhoods.device is cuda, and torch sees no GPU; set it to auto or cpu, or "
             "install a torch build for this GPU's driver"
         )
-    free, needed = torch.cuda.mem_get_info()[0], graph_bytes(graph) + _BLOCK_BYTES
+    free, needed = torch.cuda.mem_get_info()[0], graph_bytes(graph) + 2 * _BLOCK_BYTES
     if needed > free:
-        found = f"the graph and a block of walks need {needed:,} bytes and the GPU has {free:,}"
+        found = f"the graph and its walks need {needed:,} bytes and the GPU has {free:,}"
         if settings.device == "cuda":
             raise GraphError(f"{found} free; set neighbourhoods.device to cpu or auto")
         _log.warning("%s free: walking on the CPU", found)
