@@ -166,7 +166,7 @@ def test_published_version_answers_with_the_planted_community(tiny_run: SimpleNa
 
 
 # What every module may use without being in a stage's key: settings are in it by value, and the
-# rest only says how artifacts are kept and errors are worded.
+# rest only says how artifacts are kept, errors worded and progress told.
 PLUMBING = {
     "pinsage",
     "pinsage.config",
