@@ -17,27 +17,28 @@ from pinsage.progress import Listener, Pace
 
 _PIECE = 1 << 20  # edges scanned at a time
 _SORTED = 1 << 24  # edges sorted at a time at most: larger blocks gain nothing
-
-
-def block_capacity(memory: int, *, weighted: bool) -> int:
-    """How many edges of a block fit into so many bytes, working space included."""
-    return max(1, memory // (32 if weighted else 8))
+# Bytes that an edge of a block takes, working space included, without and with weights.
+_SORTING = (8, 36)
+_TRANSPOSING = (6, 18)
 
 
 def build_contexts(
     runs: Runs,
     csr: GrowingCsr,
-    capacity: int,
+    memory: int,
     seed: int,
     max_degree: int,
     listener: Listener | None,
 ) -> None:
     """Append the rows of contexts that `csr` lacks: sorted, without repeats, hubs sampled.
 
+    `memory` bounds the bytes of a block, unless a single row takes more.
+
     Of a context with more than `max_degree` items (0: no bound) those stay whose hash of (seed,
     context, item) is smallest, which is a draw without replacement that depends on nothing else.
     """
-    blocks, total = runs.blocks(csr.rows, min(capacity, _SORTED)), runs.num_edges
+    capacity = max(1, min(_SORTED, memory // _SORTING[csr.thresholds is not None]))
+    blocks, total = runs.blocks(csr.rows, capacity), runs.num_edges
     done = max(0, total - sum(edges for _, _, edges in blocks))
     pace = Pace(listener, "sorting contexts", "edges", total, done)
     for first, last, edges in blocks:
@@ -56,15 +57,19 @@ def build_contexts(
 
 
 def build_items(
-    contexts: GrowingCsr, csr: GrowingCsr, capacity: int, listener: Listener | None
+    contexts: GrowingCsr, csr: GrowingCsr, memory: int, listener: Listener | None
 ) -> None:
-    """Append the rows of items that `csr` lacks: the finished contexts, transposed."""
+    """Append the rows of items that `csr` lacks: the finished contexts, transposed.
+
+    `memory` bounds the bytes of a block, unless a single row takes more.
+    """
     pace = Pace(listener, "transposing to items", "edges", contexts.edges, csr.edges)
     context_indptr = contexts.indptr.read(0, contexts.num_rows + 1)
     degree = np.zeros(csr.num_rows, dtype=np.int64)
     for _, items, _ in _scan(contexts, with_weights=False):
         kernels.count_items(items, degree)
     indptr = _indptr(degree)
+    capacity = max(1, memory // _TRANSPOSING[csr.thresholds is not None])
     for first, last in cut_rows(indptr, csr.rows, capacity):
         num_edges = int(indptr[last] - indptr[first])
         found = np.empty(num_edges, dtype=np.int32)

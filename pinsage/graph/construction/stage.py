@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pinsage.config import GraphConfig
 from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.construction.directions import block_capacity, build_contexts, build_items
+from pinsage.graph.construction.directions import build_contexts, build_items
 from pinsage.graph.construction.edges import EdgeFile
 from pinsage.graph.construction.growing import GrowingCsr
 from pinsage.graph.construction.runs import write_runs
@@ -35,16 +35,15 @@ def write_graph(
     source = EdgeFile(edges, num_items, settings)
     bound = settings.memory_mib * _MIB if memory is None else memory
     weighted = settings.weights != "none"
-    capacity = block_capacity(bound, weighted=weighted)
     contexts = GrowingCsr(
         scratch, "context", source.num_contexts, weighted=weighted, keeps_weights=weighted
     )
     items = GrowingCsr(scratch, "item", num_items, weighted=weighted)
     if not contexts.is_whole:
         runs = write_runs(source, scratch, bound, listener)
-        build_contexts(runs, contexts, capacity, seed, settings.max_context_degree, listener)
+        build_contexts(runs, contexts, bound, seed, settings.max_context_degree, listener)
         runs.remove()
-    build_items(contexts, items, capacity, listener)
+    build_items(contexts, items, bound, listener)
     for csr in (contexts, items):
         csr.publish(out)
     graph = BipartiteGraph.open(out)
