@@ -1,9 +1,8 @@
 """Random walks on the bipartite graph, level by level (PinSage §3.1; Pixie, Eksombatchai 2018).
 
-A hop goes item → context → item, each chosen uniformly among the edges, or by their weights; after
-a hop the walk ends with probability `restart`. Randomness is counter-based: hop h of walk j from
-item u under seed s is a pure function of (s, u, j, h), so any number of threads, in any order,
-visits the same items.
+A hop goes item → context → item, uniformly among the edges, or by their weights; after a hop the
+walk ends with probability `restart`. Randomness is counter-based: hop h of walk j from item u under
+seed s is a pure function of (s, u, j, h), so threads visit the same items in any order.
 
 Memory is read at random. So all walks of an item, or of several items where each has few, take a
 step together: each one's next address is computed and prefetched, and when the last one's is, the
@@ -25,13 +24,10 @@ from pinsage.graph.intrinsics import prefetch, take_ticket
 
 _U64 = np.uint64
 _GOLDEN = _U64(0x9E3779B97F4A7C15)  # splitmix64's increment (Steele, Lea, Flood 2014)
-_MIX1 = _U64(0xBF58476D1CE4E5B9)
-_MIX2 = _U64(0x94D049BB133111EB)
+_MIX1, _MIX2 = _U64(0xBF58476D1CE4E5B9), _U64(0x94D049BB133111EB)
 _LOW = _U64(0xFFFFFFFF)
-_HALF = _U64(32)
-START_BITS = _U64(33)
-LAST_START = _U64((1 << 33) - 1)
-_ONE = _U64(1)
+_HALF, _ONE = _U64(32), _U64(1)
+START_BITS, LAST_START = _U64(33), _U64((1 << 33) - 1)
 EMPTY = -1  # in place of an item row: no neighbour
 _FREE = _U64(0xFFFFFFFFFFFFFFFF)  # a free slot of a counter
 _IN_FLIGHT = 160  # walks that hide memory's latency; more only need more of the cache
@@ -132,10 +128,23 @@ def _goes_on(key: Any, hop: Any, threshold: Any) -> Any:
 def _choose(slot: Any, half: Any, thresholds: Any) -> Any:
     """The edge of a row that 32 random bits choose."""
     low, size = slot & LAST_START, slot >> START_BITS
+    # Multiply-shift maps them to [0, degree) without a division (Lemire 2019).
+    at = low + ((half * size) >> _HALF)
     if thresholds is None:
-        # Multiply-shift maps them to [0, degree) without a division (Lemire 2019).
-        return low + ((half * size) >> _HALF)
-    while size > _ONE:  # the first whose threshold is not below them
+        return at
+    # The first whose threshold is not below them: near where it were if all weighed the same.
+    end, step = low + size, _ONE
+    if thresholds[at] < half:
+        low = at + _ONE
+        while low + step < end and thresholds[low + step - _ONE] < half:
+            low, step = low + step, step + step
+        size = min(step, end - low)
+    else:
+        while at >= low + step and thresholds[at - step] >= half:
+            at, step = at - step, step + step
+        low = max(low + step, at + _ONE) - step
+        size = at + _ONE - low
+    while size > _ONE:
         step = size >> _ONE
         low += step * _U64(thresholds[low + step - _ONE] < half)
         size -= step
@@ -181,8 +190,7 @@ def _step_to_contexts(alive: Any, hop: Any, forth: Any, back: Any, s: Any) -> No
 @numba.njit
 def _step_to_items(num_starts: Any, hop: Any, threshold: Any, forth: Any, back: Any, s: Any) -> Any:
     """Note the items reached, and close ranks: returns how many walks go on."""
-    alive = np.int64(0)
-    begin = s.ends[0]
+    alive, begin = np.int64(0), s.ends[0]
     for own in range(num_starts):
         s.ends[own], end = alive, s.ends[own + 1]
         met, num_met = s.met[hop, own], s.num_met[hop, own]
@@ -243,9 +251,8 @@ def _is_stable(start: Any, walks: Any, s: Any) -> Any:
 @numba.njit
 def _rank(start: Any, own: Any, as_shares: Any, s: Any, neighbors: Any, weights: Any) -> None:
     """Write the items most visited from one of the group, by count, then by first visit."""
-    num_used = _count(own, s)
+    num_used, most = _count(own, s), np.int64(0)
     s.num_met[:, own] = 0
-    most = np.int64(0)
     for i in range(num_used):
         s.used[i] = _take(i, start, s)
         count = np.int64(s.used[i] & _LOW)
@@ -257,8 +264,7 @@ def _rank(start: Any, own: Any, as_shares: Any, s: Any, neighbors: Any, weights:
         s.ranks[visits] = rank
         rank += number
     top = min(rank, np.int64(len(neighbors)))
-    s.ranks[0] = rank
-    total = np.int64(0)
+    s.ranks[0], total = rank, np.int64(0)
     for i in range(num_used):
         count = s.used[i] & _LOW
         rank = s.ranks[count]
@@ -281,16 +287,12 @@ def _scratch(group: Any, walks: Any) -> Any:
         slots *= 2
     in_flight = group * walks.number
     return Scratch(
-        np.empty(in_flight, dtype=np.uint64),
-        np.empty(in_flight, dtype=np.uint64),
-        np.empty(in_flight, dtype=np.uint64),
-        np.zeros(group + 1, dtype=np.int64),
+        np.empty(in_flight, dtype=np.uint64), np.empty(in_flight, dtype=np.uint64),
+        np.empty(in_flight, dtype=np.uint64), np.zeros(group + 1, dtype=np.int64),
         np.empty((walks.length, group, walks.number), dtype=np.uint32),
-        np.zeros((walks.length, group), dtype=np.int64),
-        np.full(slots, _FREE, dtype=np.uint64),
-        np.empty(visits + 1, dtype=np.uint64),
-        np.zeros(visits + 1, dtype=np.int64),
-    )
+        np.zeros((walks.length, group), dtype=np.int64), np.full(slots, _FREE, dtype=np.uint64),
+        np.empty(visits + 1, dtype=np.uint64), np.zeros(visits + 1, dtype=np.int64),
+    )  # fmt: skip
 
 
 @numba.njit
