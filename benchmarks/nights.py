@@ -24,7 +24,7 @@ from _timing import print_table
 
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.reach import Reach, changed_rows
-from pinsage.graph.walks import end_threshold, ends, hop_draw, walk_key
+from pinsage.graph.walks import end_threshold, goes_on, hop_draw, walk_key
 
 _DAY = 86_400 * 1_000_000  # microseconds
 _LENGTH, _RESTART = 3, 0.5
@@ -121,7 +121,7 @@ def _read(
                         read[start] += 1
                         again[:, start] |= hits[:, row]
                 item = _choose(context_indptr, context_indices, context, draw & _LOW)
-                if ends(key, hop, threshold):
+                if not goes_on(key, hop, threshold):
                     break
             met += meets
     return met

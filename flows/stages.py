@@ -114,7 +114,7 @@ def validate(run: Run, landed: Artifact) -> Artifact:
 def ingest(run: Run, landed: Artifact) -> Artifact:
     """Quarantine unusable rows, drop duplicates, number users and items."""
     with run.stage("ingest") as record:
-        return record.keep(stages.ingest(run.config, run.store, landed))
+        return record.keep(stages.ingest(run.config, run.store, landed, listener=record.listener()))
 
 
 @task(
@@ -152,7 +152,9 @@ def neighbourhoods(run: Run, data: Data, built: Artifact, span: Span) -> Artifac
     """Find every item's most visited neighbours by random walks."""
     catalog = data.parts if span == "train" else data.ingested
     with run.stage(f"neighbourhoods-{span}") as record:
-        return record.keep(stages.neighbourhoods(run.config, run.store, built, catalog))
+        return record.keep(
+            stages.neighbourhoods(run.config, run.store, built, catalog, listener=record.listener())
+        )
 
 
 @task(

@@ -121,8 +121,8 @@ def test_the_lock_names_versions_alone() -> None:
 
 def test_no_python_file_is_longer_than_400_lines() -> None:
     python = [file for file in files_of_the_repository() if file.suffix == ".py"]
-    lengths = {file.name: len(file.read_text().splitlines()) for file in python}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
+    lengths = {file: len(file.read_text().splitlines()) for file in python}
+    assert {file: length for file, length in lengths.items() if length > 400} == {}
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 from pinsage import stages
-from pinsage.config import parse_config
+from pinsage.config import Config, parse_config
 from pinsage.errors import ArtifactError
+from pinsage.progress import Progress
 from pinsage.retrieval.published import load_published
-from pinsage.store import Artifact, FileEntry, code_digest
+from pinsage.store import Artifact, FileEntry, Store, code_digest
 
 if TYPE_CHECKING:
     from tests.conftest import MakeConfig, RunStages
@@ -163,6 +164,20 @@ def test_published_version_answers_with_the_planted_community(tiny_run: SimpleNa
     assert published.vectors.tobytes() == embeddings.tobytes()
     related = published.related(published.find("Harbour tale 3"), 5)
     assert {each.title.split()[0] for each in related} == {"Harbour"}
+
+
+def test_long_stages_say_how_far_they_are(tiny_config: Config) -> None:
+    config = tiny_config
+    store, told = Store(config.root), list[Progress]()
+    ingested = stages.ingest(config, store, stages.snapshot(config, store), listener=told.append)
+    built = stages.graph(config, store, ingested, ingested, listener=told.append)
+    stages.neighbourhoods(config, store, built, ingested, listener=told.append)
+    ends = {each.part: (each.done, each.total, each.unit) for each in told}
+    rows, items = int(ingested.facts["num_interactions"]), int(ingested.facts["num_items"])
+    assert ends["reading interactions"] == (rows, rows, "rows")
+    assert ends["walking"] == (items, items, "items")
+    assert ends["numbering interactions"][0] == ends["numbering interactions"][1] >= rows
+    assert {each.part for each in told if each.done == 0} == set(ends)
 
 
 # What every module may use without being in a stage's key: settings are in it by value, and the

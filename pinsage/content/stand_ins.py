@@ -33,6 +33,7 @@ from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.graph.previous import Previous
 from pinsage.graph.stage import walked_table
 from pinsage.graph.walks import EMPTY
+from pinsage.progress import Listener
 from pinsage.store import Facts, Workspace
 
 if TYPE_CHECKING:
@@ -150,14 +151,15 @@ def write_with_stand_ins(
     seed: int,
     work: Workspace,
     previous: Previous | None = None,
+    listener: Listener | None = None,
 ) -> Facts:
     """Build the table over a graph artifact, with stand-ins out of a catalog's, and save it.
 
     Of `previous`, made with the same settings and seed, walked rows are kept as in
-    `write_neighbourhoods`; stand-ins are found anew.
+    `write_neighbourhoods`; stand-ins are found anew. `listener` hears how far the walks are.
     """
     opened = BipartiteGraph.open(graph)
-    finished, facts = walked_table(opened, settings, seed, work, previous)
+    finished, facts = walked_table(opened, settings, seed, work, previous, listener)
     walked = finished.open()
     items = pq.read_table(catalog / "items.parquet").to_pandas()
     filled = with_stand_ins(walked, opened, items, declared, settings)

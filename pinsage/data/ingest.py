@@ -29,6 +29,7 @@ from pinsage.data.numbering import NUMBERED, Pass, Rows
 from pinsage.data.row_groups import stored_batches, write_rows
 from pinsage.data.times import iso
 from pinsage.errors import SourceError
+from pinsage.progress import Listener, Pace
 from pinsage.store import Facts
 
 # In the order of their precedence: a row has one reason, the first that holds.
@@ -49,9 +50,13 @@ _QUARANTINE = pa.schema(_QUARANTINE_TYPES)
 
 
 def write_ingested(
-    snapshot: Path, data: DataConfig, out: Path, earlier: Earlier | None = None
+    snapshot: Path,
+    data: DataConfig,
+    out: Path,
+    earlier: Earlier | None = None,
+    listener: Listener | None = None,
 ) -> Facts:
-    """Write interactions, users, items and quarantine below `out`.
+    """Write interactions, users, items and quarantine below `out`; `listener` hears how far it is.
 
     With an `earlier` ingest only what that had not is read, unless it changes what was numbered;
     the files are the same either way. Returns num_interactions, num_users, num_items,
@@ -64,21 +69,27 @@ def write_ingested(
     why = ""
     if earlier is not None:
         try:
-            return {**_Ingest(snapshot, data, out, earlier).write(), "full_because": ""}
+            return {**_Ingest(snapshot, data, out, earlier, listener).write(), "full_because": ""}
         except ChangesThePastError as error:
             why = str(error)
-    return {**_Ingest(snapshot, data, out, None).write(), "full_because": why}
+    return {**_Ingest(snapshot, data, out, None, listener).write(), "full_because": why}
 
 
 class _Ingest:
     def __init__(
-        self, snapshot: Path, data: DataConfig, out: Path, earlier: Earlier | None
+        self,
+        snapshot: Path,
+        data: DataConfig,
+        out: Path,
+        earlier: Earlier | None,
+        listener: Listener | None,
     ) -> None:
         self.source = snapshot / "interactions.parquet"
         self.items = snapshot / "items.parquet"
         self.data = data
         self.out = out
         self.earlier = earlier
+        self.listener = listener
         schema = pq.read_schema(self.source)
         self.types = {name: schema.field(name).type for name in ("user_id", "item_id")}
 
@@ -174,9 +185,15 @@ class _Ingest:
         numbering = Pass(users, items, keep_repeats=rule == "keep")
         times: list[int] = []
 
+        num_past = self.earlier.facts["num_interactions"] if self.earlier is not None else 0
+        pace = Pace(self.listener, "numbering interactions", "rows", num_past + num_usable)
+
         def numbered() -> Iterator[pa.Table]:
-            yield from self._past(moved)
+            for rows in self._past(moved):
+                pace.add(len(rows))
+                yield rows
             for batch in engine.batches(self._sorted(first_only=rule == "first")):
+                pace.add(batch.num_rows)
                 yield numbering.number(batch)
 
         def timed() -> Iterator[pa.Table]:
@@ -188,7 +205,7 @@ class _Ingest:
 
         total = write_rows(self.out / "interactions.parquet", NUMBERED, timed())
         facts = self.earlier.facts if self.earlier is not None else {}
-        num_new = total - facts.get("num_interactions", 0)
+        num_new = total - num_past
         num_users = self._write_ids(engine, "users", "user_id", users)
         num_items = len(catalog.ids) if catalog is not None else None
         return {

@@ -107,19 +107,19 @@ def _mix(x: Any) -> Any:
 
 
 @numba.njit(inline="always")
-def _walk_key(seed: Any, item: Any, walk: Any) -> Any:
+def walk_key(seed: Any, item: Any, walk: Any) -> Any:
     """The state that all draws of one walk are derived from."""
     return _mix(_mix(_U64(seed) * _GOLDEN + _U64(item)) + _U64(walk) * _GOLDEN)
 
 
 @numba.njit(inline="always")
-def _hop_draw(key: Any, hop: Any) -> Any:
+def hop_draw(key: Any, hop: Any) -> Any:
     """Draw of a hop: the high half chooses the context, the low half the item."""
     return _mix(key + _U64(2 * hop + 1) * _GOLDEN)
 
 
 @numba.njit(inline="always")
-def _goes_on(key: Any, hop: Any, threshold: Any) -> Any:
+def goes_on(key: Any, hop: Any, threshold: Any) -> Any:
     """1 where a walk goes on after this hop, 0 where it ends."""
     return np.int64(_mix(key + _U64(2 * hop + 2) * _GOLDEN) >= threshold)
 
@@ -160,7 +160,7 @@ def _walk(starts: Any, first: Any, last: Any, walks: Any, forth: Any, back: Any,
         start = np.uint32(starts[own])
         if forth.slots[start] >> START_BITS:
             for walk in range(first, last):
-                s.keys[alive] = _walk_key(walks.seed, start, walk)
+                s.keys[alive] = walk_key(walks.seed, start, walk)
                 s.places[alive] = start
                 alive += 1
     s.ends[len(starts)] = alive
@@ -175,7 +175,7 @@ def _walk(starts: Any, first: Any, last: Any, walks: Any, forth: Any, back: Any,
 def _step_to_contexts(alive: Any, hop: Any, forth: Any, back: Any, s: Any) -> None:
     """Bring each walk to a context, and up to the edge that leads on from it."""
     for i in range(alive):
-        draw = _hop_draw(s.keys[i], hop)
+        draw = hop_draw(s.keys[i], hop)
         s.draws[i] = draw & _LOW
         s.places[i] = _choose(forth.slots[s.places[i]], draw >> _HALF, forth.thresholds)
         prefetch(forth.indices, s.places[i])
@@ -201,7 +201,7 @@ def _step_to_items(num_starts: Any, hop: Any, threshold: Any, forth: Any, back: 
             # Written where the next survivor belongs: one that ends is overwritten.
             s.keys[alive] = key
             s.places[alive] = item
-            alive += _goes_on(key, hop, threshold)
+            alive += goes_on(key, hop, threshold)
         s.num_met[hop, own] = num_met
         begin = end
     s.ends[num_starts] = alive
@@ -370,13 +370,13 @@ def _walk_as_newcomer(
     """`_walk` from an item that the graph has not."""
     newcomer = len(forth.slots)
     for walk in range(first, last if len(contexts) else first):
-        key = _walk_key(walks.seed, newcomer, walk)
+        key = walk_key(walks.seed, newcomer, walk)
         item = newcomer
         for hop in range(walks.length):
-            item = _hop_as_newcomer(item, _hop_draw(key, hop), contexts, forth, back)
+            item = _hop_as_newcomer(item, hop_draw(key, hop), contexts, forth, back)
             s.met[hop, 0, s.num_met[hop, 0]] = item
             s.num_met[hop, 0] += 1
-            if not _goes_on(key, hop, walks.threshold):
+            if not goes_on(key, hop, walks.threshold):
                 break
 
 

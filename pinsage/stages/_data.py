@@ -9,6 +9,7 @@ from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
 if TYPE_CHECKING:
     from pinsage.data.sources import FileTable
+    from pinsage.progress import Listener
 
 _DATA = ("pinsage.data",)
 
@@ -61,10 +62,13 @@ def part(config: Config, store: Store, table: FileTable, digest: str) -> Artifac
     )
 
 
-def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
+def ingest(
+    config: Config, store: Store, landed: Artifact, *, listener: Listener | None = None
+) -> Artifact:
     """Quarantine unusable rows, remove duplicates, and number users and items densely.
 
     Where an earlier ingest had all but the newest files of a folder, only those are read.
+    `listener` is told how far it is.
     """
     settings = {
         "duplicates": config.data.interactions.duplicates,
@@ -78,7 +82,7 @@ def ingest(config: Config, store: Store, landed: Artifact) -> Artifact:
 
         made = store.made("ingest") if parts else ()
         earlier = find_earlier(made, parts, settings=settings, code=code_digest(_DATA))
-        facts = write_ingested(landed.path, config.data, work.path, earlier)
+        facts = write_ingested(landed.path, config.data, work.path, earlier, listener)
         if parts and earlier is None:
             facts["full_because"] = "there is no earlier ingest of a part of these files"
         return {**facts, "parts": parts}

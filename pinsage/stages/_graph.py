@@ -53,21 +53,31 @@ def graph(
     )
 
 
-def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artifact) -> Artifact:
+def neighbourhoods(
+    config: Config,
+    store: Store,
+    built: Artifact,
+    catalog: Artifact,
+    *,
+    listener: Listener | None = None,
+) -> Artifact:
     """The table of the T most visited neighbours of every item (paper, section 3.1).
 
     `catalog`, a split or what was ingested, says what the items of the graph are like. It counts
     where items that nobody has taken get neighbours by content, and where it has features at all.
+    `listener` is told how far it is.
     """
     declared = config.data.items
     if config.neighbourhoods.by_content and declared is not None and declared.features:
-        return _with_stand_ins(config, declared, store, built, catalog)
+        return _with_stand_ins(config, declared, store, built, catalog, listener)
 
     def build(work: Workspace) -> Facts:
         from pinsage.graph.stage import write_neighbourhoods
 
         previous = _previous_table(store, work, built, code_digest(_WALKS))
-        return write_neighbourhoods(built.path, config.neighbourhoods, config.seed, work, previous)
+        return write_neighbourhoods(
+            built.path, config.neighbourhoods, config.seed, work, previous, listener
+        )
 
     return store.stage(
         "neighbourhoods",
@@ -79,7 +89,12 @@ def neighbourhoods(config: Config, store: Store, built: Artifact, catalog: Artif
 
 
 def _with_stand_ins(
-    config: Config, declared: ItemsConfig, store: Store, built: Artifact, catalog: Artifact
+    config: Config,
+    declared: ItemsConfig,
+    store: Store,
+    built: Artifact,
+    catalog: Artifact,
+    listener: Listener | None,
 ) -> Artifact:
     walks, seed = config.neighbourhoods, config.seed
 
@@ -87,7 +102,9 @@ def _with_stand_ins(
         from pinsage.content.stand_ins import write_with_stand_ins
 
         previous = _previous_table(store, work, built, code_digest(_STAND_INS))
-        return write_with_stand_ins(built.path, catalog.path, declared, walks, seed, work, previous)
+        return write_with_stand_ins(
+            built.path, catalog.path, declared, walks, seed, work, previous, listener
+        )
 
     content = {"features": declared.features, "separator": declared.separator}
     return store.stage(
