@@ -272,9 +272,10 @@ def _forgets_what_is_abandoned(scratch: Path) -> Iterator[None]:
 
 
 def _reuse(target: Path, scratch: Path) -> Artifact:
-    found = open_artifact(target, reused=True)
-    shutil.rmtree(scratch, ignore_errors=True)  # left by a kill just after the artifact was done
-    return found
+    # Left by a kill just after the artifact was done. It goes first: its files may be those of the
+    # artifact, and if they are damaged nothing must be built of them again.
+    shutil.rmtree(scratch, ignore_errors=True)
+    return open_artifact(target, reused=True)
 
 
 def _remedy(path: Path) -> str:

@@ -100,6 +100,11 @@ class TestBadFile:
             "by_content must be at most size, the number of neighbours kept an item (got 6 and 5)",
         ),
         (
+            "[graph]\nweights = 'count'\n[pairs]\ncontext_share = 0.5",
+            "(top level)",
+            "set it to 1, or graph.weights to 'none' (got 0.5 and 'count')",
+        ),
+        (
             "[graph]\nhalf_life_days = 30",
             "graph",
             "set weights to 'count' or 'sum' (got half_life_days 30.0)",

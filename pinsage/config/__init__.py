@@ -133,6 +133,16 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _walks_by_weight_everywhere(self) -> Config:
+        if self.pairs.context_share < 1 and self.graph.weights != "none":
+            raise ValueError(
+                "pairs.context_share trains on a graph of some contexts, whose edges all weigh the "
+                f"same: set it to 1, or graph.weights to 'none' (got {self.pairs.context_share} "
+                f"and {self.graph.weights!r})"
+            )
+        return self
+
     @field_validator("root")
     @classmethod
     def _expanded(cls, root: Path) -> Path:

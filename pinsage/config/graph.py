@@ -10,7 +10,11 @@ from pinsage.config.base import Settings
 
 
 class GraphConfig(Settings):
-    """The bipartite graph of items and their contexts (paper, section 3.1)."""
+    """The bipartite graph of items and their contexts (paper, section 3.1).
+
+    PinSage walks it, and knows an item by its degree in it: one that keeps no edge is as a new one.
+    What is learnt from, and what baselines and slices go by, are all interactions.
+    """
 
     weights: Literal["none", "count", "sum"] = "none"
     """What an edge weighs in random walks. `none`: all alike, however often it repeats. `count`:
@@ -36,6 +40,11 @@ class GraphConfig(Settings):
                 f"any: set weights to 'count' or 'sum' (got half_life_days {self.half_life_days})"
             )
         return self
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether some interaction may be no edge."""
+        return self.max_context_degree > 0 or self.window_days > 0 or self.weights == "sum"
 
     def deciding(self, seed: int) -> dict[str, object]:
         """The settings that the graph depends on, for its artifact's key.

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pinsage.errors import ConfigError
+from pinsage.errors import ArtifactError, ConfigError
 
 _THREAD_MIB = 128  # what a thread of a sort or a join needs at least
 _BATCH = 1 << 17
@@ -64,7 +64,7 @@ class Engine:
 def open_engine(folder: Path, memory_mib: int) -> Iterator[Engine]:
     """A fresh engine that spills below `folder`, and leaves nothing there.
 
-    Raises ConfigError where `memory_mib` is too little.
+    Raises ConfigError where `memory_mib` is too little, ArtifactError where the disk is.
     """
     import duckdb
 
@@ -86,6 +86,11 @@ def open_engine(folder: Path, memory_mib: int) -> Iterator[Engine]:
                 if "Out of Memory" not in str(error):
                     raise
                 reason = str(error).split("\n")[0]
+                if "offload" in reason:
+                    raise ArtifactError(
+                        f"{folder}: no room for what does not fit into data.memory_mib "
+                        f"({reason}); free space on this disk, or raise data.memory_mib"
+                    ) from error
                 raise ConfigError(
                     f"data.memory_mib: {memory_mib:,} MiB are too few to sort and number the "
                     f"interactions ({reason}); raise it"

@@ -61,8 +61,8 @@ def write_ingested(
     With an `earlier` ingest only what that had not is read, unless it changes what was numbered;
     the files are the same either way. Returns num_interactions, num_users, num_items,
     num_quarantined, quarantined_by_reason, num_duplicates, num_duplicate_items,
-    num_items_without_id, first_time and last_time (ISO), num_read (rows of the snapshot), `extends`
-    (key of the earlier ingest, or "") and `full_because` (why there is none, or "").
+    num_items_without_id, first_time and last_time (ISO), num_read (rows of the snapshot that were
+    read), `extends` (key of the earlier ingest, or "") and `full_because` (why there is none).
     Raises SourceError where no usable interaction, or no item with an id, is left, and ConfigError
     where `data.memory_mib` is too little.
     """

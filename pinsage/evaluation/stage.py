@@ -63,7 +63,8 @@ def write_evaluation(
 
     require_packages(config.evaluation)
     embeddings = embed_trained(config, parts, graph, table, trained)
-    built, items = BipartiteGraph.open(graph), read_items(parts)
+    built = all_interactions(config, parts, BipartiteGraph.open(graph))
+    items = read_items(parts)
     pairs = {period: read_pairs(parts, period, built.num_items) for period in PERIODS}
     evidence = training_evidence(config, parts, built, items)
     content = evidence.content
@@ -85,6 +86,22 @@ def write_evaluation(
     np.save(out / "embeddings.npy", embeddings)
     _write(periods, trials, out)
     return headline_facts({name: period.results for name, period in periods.items()})
+
+
+def all_interactions(config: Config, parts: Path, graph: BipartiteGraph) -> BipartiteGraph:
+    """The training period's graph with every interaction: what rivals and slices go by.
+
+    That is `graph`, unless the settings that it was built with leave edges out: what PinSage does
+    without must not weaken those that it is compared with.
+    """
+    if not config.graph.leaves_out:
+        return graph
+    table = pq.read_table(parts / "train.parquet", columns=["item_row", "user_row"])
+    items, contexts = (table[name].to_numpy() for name in table.column_names)
+    num_contexts = int(contexts.max()) + 1 if len(contexts) else 0
+    return BipartiteGraph.from_edges(
+        items, contexts, num_items=graph.num_items, num_contexts=num_contexts
+    )
 
 
 def training_evidence(

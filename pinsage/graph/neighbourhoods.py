@@ -175,6 +175,7 @@ def newcomers_neighbourhoods(
 
     Each is what `build_neighbourhoods` finds for it in the graph with this item alone added as the
     last row: newcomers do not see each other, so none depends on which others are asked for.
+    A hub that was sampled down takes it on top.
     Where edges are weighted, it is taken to weigh in each of its contexts what these weigh on
     average, and its contexts to weigh the same.
     `contexts` holds distinct context rows by item; an item without any has no neighbour.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pinsage.config import CHANGES_NO_ROW, Config
-from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
+from pinsage.errors import SourceError
+from pinsage.store import Artifact, Facts, Store, Workspace, code_digest, file_digest
 
 if TYPE_CHECKING:
     from pinsage.data.sources import FileTable
@@ -22,7 +23,10 @@ def snapshot(config: Config, store: Store) -> Artifact:
     found = find_sources(config.data, store.root / "cache" / "digests")
 
     def part_of(table: FileTable) -> Part:
-        landed = part(config, store, table, found["interactions"].files[table.files[0]])
+        file = table.files[0]
+        if file not in found["interactions"].files:
+            raise SourceError(f"{file}: appeared while its folder was being read; run again")
+        landed = part(config, store, table, found["interactions"].files[file])
         return Part(landed.file(PART), landed.digest(), landed.facts)
 
     def build(work: Workspace) -> Facts:
@@ -47,7 +51,10 @@ def part(config: Config, store: Store, table: FileTable, digest: str) -> Artifac
     def build(work: Workspace) -> Facts:
         from pinsage.data.interactions import write_part
 
-        return write_part(interactions, table, work.path)
+        facts = write_part(interactions, table, work.path)
+        if file_digest(table.files[0]) != digest:
+            raise SourceError(f"{table.files[0]}: changed while it was being read; run again")
+        return facts
 
     return store.stage(
         "part",

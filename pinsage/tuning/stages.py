@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
-from pinsage.config import Config
+from pinsage.config import CHANGES_NO_NEIGHBOUR, CHANGES_NO_ROW, CHANGES_NO_WEIGHT, Config
 from pinsage.evaluation.tuning import Trial
 from pinsage.files import write_atomic
 from pinsage.store import Artifact, Facts, Store, Workspace, digest_of
@@ -23,6 +23,11 @@ _SEEN = ("train.parquet", "valid.parquet", "items.parquet")
 _LEARNING = {
     "neighbourhoods", "model", "pairs", "negatives", "training", "evaluation", "seed", "data",
 }  # fmt: skip
+_CHANGES_NOTHING = {
+    "data": set(CHANGES_NO_ROW),
+    "neighbourhoods": set(CHANGES_NO_NEIGHBOUR),
+    "training": set(CHANGES_NO_WEIGHT),
+}
 
 
 def study_of(space: Space, store: Store, parts: Artifact) -> AbstractContextManager[Study]:
@@ -32,7 +37,8 @@ def study_of(space: Space, store: Store, parts: Artifact) -> AbstractContextMana
     """
     config = space.base
     file = store.root / "tuning" / f"{config.name}.db"
-    settings = config.model_dump(mode="json", include=_LEARNING)
+    settings = config.model_dump(mode="json", include=_LEARNING, exclude=_CHANGES_NOTHING)
+    settings["graph"] = config.graph.deciding(config.seed)
     asked = [asdict(setting) for setting in space.settings]
     name = digest_of({"base": settings, "space": asked, "split": parts.digest(*_SEEN)})[:16]
     return open_study(file, name, space)
@@ -58,7 +64,7 @@ def tune_baselines(
         build,
         settings={**budget.model_dump(mode="json"), "seed": config.seed},
         inputs={"split": parts.digest(*_SEEN), "graph": built.digest()},
-        code=("pinsage.data.pairs", "pinsage.evaluation", "pinsage.graph.bipartite"),
+        code=("pinsage.content", "pinsage.data.pairs", "pinsage.evaluation", "pinsage.graph"),
     )
 
 
@@ -91,12 +97,12 @@ def conclude(
 
 
 def _write_baselines(config: Config, parts: Path, graph: Path, out: Path) -> Facts:
-    from pinsage.evaluation.stage import read_pairs, training_evidence
+    from pinsage.evaluation.stage import all_interactions, read_pairs, training_evidence
     from pinsage.evaluation.tuning import build_baselines
     from pinsage.graph.bipartite import BipartiteGraph
     from pinsage.inference.local import read_items
 
-    built = BipartiteGraph.open(graph)
+    built = all_interactions(config, parts, BipartiteGraph.open(graph))
     evidence = training_evidence(config, parts, built, read_items(parts))
     valid, _ = read_pairs(parts, "valid", built.num_items)
     _, trials = build_baselines(evidence, valid, config.evaluation)

@@ -21,7 +21,7 @@ from pinsage.data.catalog import read_catalog, write_catalog
 from pinsage.data.engine import open_engine, parquet
 from pinsage.data.ingest import write_ingested
 from pinsage.data.row_groups import row_groups, write_rows
-from pinsage.errors import ConfigError
+from pinsage.errors import ArtifactError, ConfigError
 
 QUICK = settings(
     deadline=None,
@@ -76,6 +76,10 @@ def test_a_folder_may_be_called_like_a_pattern(tmp_path: Path) -> None:
     )
 
 
+def sort_of(log: str) -> str:
+    return f"CREATE TEMP TABLE t AS SELECT * FROM {log} ORDER BY user_id"  # noqa: S608
+
+
 def test_too_little_memory_is_told_with_the_setting(tmp_path: Path) -> None:
     write_snapshot(tmp_path / "snapshot", 200_000)
     log = parquet(tmp_path / "snapshot" / "interactions.parquet")
@@ -83,8 +87,18 @@ def test_too_little_memory_is_told_with_the_setting(tmp_path: Path) -> None:
         pytest.raises(ConfigError, match=r"data\.memory_mib: 1 MiB are too few.*raise it"),
         open_engine(tmp_path, 1) as engine,
     ):
-        engine.run(f"CREATE TEMP TABLE t AS SELECT * FROM {log} ORDER BY user_id")  # noqa: S608
+        engine.run(sort_of(log))
     assert [path.name for path in tmp_path.iterdir()] == ["snapshot"]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path) -> None:
+    write_snapshot(tmp_path / "snapshot", 400_000)
+    log = parquet(tmp_path / "snapshot" / "interactions.parquet")
+    with (
+        pytest.raises(ArtifactError, match=r"no room for what does not fit.*free space"),
+        open_engine(tmp_path, 8) as engine,
+    ):
+        engine.run(f"SET max_temp_directory_size = '1MB'; {sort_of(log)}")  # as a full disk has
 
 
 _INGEST = """

@@ -20,6 +20,9 @@ from hypothesis import strategies as st
 
 from pinsage import stages
 from pinsage.config import Config, parse_config
+from pinsage.data import snapshot
+from pinsage.data.sources import Found, open_files
+from pinsage.errors import SourceError
 from pinsage.store import Artifact, Store
 
 HEADER = "user_id,item_id,timestamp,weight\n"
@@ -260,3 +263,25 @@ def test_memory_is_in_no_key(tmp_path: Path) -> None:
     assert landed.reused
     assert again.reused
     assert again.path == made.path
+
+
+def test_a_folder_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop(tmp_path, "exact")
+    shop.add("monday", days(0, 5))
+    config, find = shop.config(), snapshot.find_sources
+
+    def found_before(*arguments: Any) -> dict[str, Found]:
+        found = find(*arguments)
+        shop.add("tuesday", days(5, 9))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(snapshot, "find_sources", found_before)
+        with pytest.raises(SourceError, match=r"tuesday.csv: appeared while its folder was"):
+            stages.snapshot(config, Store(config.root))
+    table = open_files(config.data.interactions)[0]
+    with pytest.raises(SourceError, match=r"monday.csv: changed while it was being read; run"):
+        stages.part(config, Store(config.root), table, "the digest of what it was")
+    assert shop.night().facts["num_interactions"] == 9

@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pinsage import stages
-from pinsage.config import Baseline, Config, parse_config
+from pinsage.config import Baseline, Config, changed, parse_config
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import hit_rate
 from pinsage.evaluation.ranking import rank_pairs
+from pinsage.evaluation.stage import all_interactions
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.store import Artifact, Store
 
@@ -181,3 +182,16 @@ def test_the_evaluated_vectors_are_kept(built: Built) -> None:
         test["query_row"].to_numpy(), test["positive_row"].to_numpy(), len(vectors), 8,
     )  # fmt: skip
     assert again.tolist() == test["PinSage"].tolist()
+
+
+def test_rivals_and_slices_know_the_interactions_that_a_graph_leaves_out(built: Built) -> None:
+    config, made = built
+    whole = BipartiteGraph.open(made["graph"].path)
+    capped = changed(config, {"graph.max_context_degree": 3})
+    parts, store = made["parts"], Store(config.root)
+    thin = BipartiteGraph.open(stages.graph(capped, store, parts, parts).path)
+    assert thin.num_edges < whole.num_edges
+    found = all_interactions(capped, parts.path, thin)
+    for name in ("item_indptr", "item_indices", "context_indptr", "context_indices"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert all_interactions(config, parts.path, whole) is whole

@@ -19,8 +19,10 @@ from pinsage.config import GraphConfig
 from pinsage.errors import GraphError
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.construction.edges import EdgeFile
+from pinsage.graph.construction.growing import GrowingCsr
 from pinsage.graph.construction.runs import write_runs
 from pinsage.graph.construction.stage import write_graph
+from pinsage.graph.reach import changed_rows
 from pinsage.progress import Progress
 from pinsage.store import Facts
 from tests.graph.conftest import mix
@@ -349,3 +351,34 @@ def test_a_file_without_statistics_is_read_for_its_largest_context(tmp_path: Pat
     (tmp_path / "out").mkdir()
     facts = write_graph(file, 1, config, 0, out=tmp_path / "out", scratch=tmp_path)
     assert (facts["num_contexts"], facts["num_edges"]) == (4, 1)
+
+
+def test_however_old_an_interaction_is_an_edge() -> None:
+    decayed = GraphConfig(weights="count", half_life_days=1.0)
+    graph, _ = build([(0, 0, 0, 1.0), (1, 0, 0, 1.0), (1, 0, 5000, 1.0)], decayed)
+    assert graph.context_indices.tolist() == [0, 1]
+    assert graph.context_thresholds is not None
+    assert graph.context_thresholds.tolist() == [0, 2**32 - 1]
+
+
+def test_a_day_later_rows_that_nothing_came_to_are_as_they_were() -> None:
+    decayed = GraphConfig(weights="count", half_life_days=2.0)
+    rows = [(i % 5, c % 9, (i * 3 + c) % 7, 1.0) for i in range(5) for c in range(30)]
+    old, _ = build(rows, decayed)
+    new, _ = build([*rows, (6, 60, 11, 1.0)], decayed)
+    items, contexts = changed_rows(old, new)
+    assert np.flatnonzero(items).tolist() == [6]
+    assert not contexts.any()
+
+
+@pytest.mark.parametrize("lost", ["indptr", "indices", "thresholds"])
+def test_a_csr_whose_files_were_cleaned_up_begins_anew(tmp_path: Path, lost: str) -> None:
+    def opened() -> GrowingCsr:
+        return GrowingCsr(tmp_path, "item", 2, weighted=True)
+
+    lengths, indices = np.array([3]), np.array([7, 8, 9], dtype=np.int32)
+    opened().append(lengths, indices, np.ones(3), np.array([1, 2, 2**32 - 1], dtype=np.uint32))
+    assert (opened().rows, opened().edges) == (1, 3)
+    assert opened().indices.read(0, 3).tolist() == [7, 8, 9]
+    (tmp_path / f"item_{lost}.npy").unlink()
+    assert (opened().rows, opened().edges) == (0, 0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pinsage import stages
-from pinsage.config import Config
+from pinsage.config import Config, changed
 from pinsage.errors import TrainingError
 from pinsage.store import Store
 from pinsage.training.loop import EpochReport
@@ -77,3 +77,6 @@ def test_another_base_is_another_study(tiny_run: SimpleNamespace, root: Path) ->
     assert begin(config) == 0
     assert begin(config.model_copy(update={"seed": 7})) == 1
     assert begin(config.model_copy(update={"root": Path("elsewhere")})) == 0
+    assert begin(changed(config, {"graph.window_days": 30.0})) == 1
+    nothing = {"graph.memory_mib": 64, "data.memory_mib": 4096, "neighbourhoods.device": "auto"}
+    assert begin(changed(config, nothing)) == 0

@@ -18,6 +18,7 @@ from pinsage.graph.bipartite import check_range
 
 _BATCH = 1 << 18  # rows read at a time
 _DAY = 86_400_000_000  # µs
+_LEAST = np.finfo(np.float64).tiny
 _BOUNDED = {"item_row": "item", "user_row": "context"}
 
 
@@ -95,7 +96,9 @@ class EdgeFile:
         if self._is_timed:
             days = (self._newest - columns["timestamp"]) / _DAY
             if self._settings.half_life_days > 0:
-                weights = weights * np.exp2(-days / self._settings.half_life_days)
+                decayed = weights * np.exp2(-days / self._settings.half_life_days)
+                # However old, an interaction stays one: a product of 0 would be no edge.
+                weights = np.where(weights > 0, np.maximum(decayed, _LEAST), 0.0)
             if self._settings.window_days > 0:
                 kept = days <= self._settings.window_days
                 items, contexts = items[kept], contexts[kept]

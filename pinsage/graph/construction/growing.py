@@ -32,6 +32,12 @@ class GrowingArray:
             # What a killed process wrote behind the last complete row is cut off.
             stream.truncate(self._place(count))
 
+    @staticmethod
+    def holds(path: Path, dtype: npt.DTypeLike, count: int) -> bool:
+        """Whether a file has as many entries at least."""
+        needed = len(_header(np.dtype(dtype), 0)) + count * np.dtype(dtype).itemsize
+        return path.exists() and path.stat().st_size >= needed
+
     def append(self, values: npt.NDArray[Any]) -> None:
         """Write values behind those there are, and flush them to the disk."""
         with self.path.open("r+b") as stream:
@@ -71,20 +77,23 @@ class GrowingCsr:
         keeps_weights: bool = False,
     ) -> None:
         self._state = folder / f"{prefix}.json"
+        dtypes: dict[str, npt.DTypeLike] = {"indptr": np.int64, "indices": np.int32}
+        dtypes |= {"thresholds": np.uint32} if weighted else {}
+        dtypes |= {"weights": np.float64} if keeps_weights else {}
+        files = {name: folder / f"{prefix}_{name}.npy" for name in dtypes}
         found = json.loads(self._state.read_text()) if self._state.exists() else {}
+        counts = {name: found.get("edges", 0) for name in dtypes}
+        counts["indptr"] = found["rows"] + 1 if found else 0
+        if not all(GrowingArray.holds(files[name], dtypes[name], counts[name]) for name in dtypes):
+            found, counts = {}, dict.fromkeys(dtypes, 0)  # someone cleaned up: begin anew
         self.num_rows = num_rows
         self.rows: int = found.get("rows", 0)
         self.edges: int = found.get("edges", 0)
-
-        def array(name: str, dtype: npt.DTypeLike, count: int) -> GrowingArray:
-            return GrowingArray(folder / f"{prefix}_{name}.npy", dtype, count)
-
-        self.indptr = array("indptr", np.int64, self.rows + 1 if found else 0)
+        arrays = {name: GrowingArray(files[name], dtypes[name], counts[name]) for name in dtypes}
+        self.indptr, self.indices = arrays["indptr"], arrays["indices"]
+        self.thresholds, self.weights = arrays.get("thresholds"), arrays.get("weights")
         if not found:
             self.indptr.append(np.zeros(1, dtype=np.int64))
-        self.indices = array("indices", np.int32, self.edges)
-        self.weights = array("weights", np.float64, self.edges) if keeps_weights else None
-        self.thresholds = array("thresholds", np.uint32, self.edges) if weighted else None
 
     @property
     def is_whole(self) -> bool:
