@@ -35,7 +35,8 @@ walker = stage.walker
 def telling(*arguments):
     walk = walker(*arguments)
     def told(items):
-        print(json.dumps({"walks": items.tolist()}), flush=True)
+        # In one piece: a line that a kill cut in two would be a riddle.
+        os.write(1, (json.dumps({"walks": items.tolist()}) + os.linesep).encode())
         return walk(items)
     return told
 
