@@ -108,6 +108,7 @@ def logs(first: int) -> st.SearchStrategy[list[Row]]:
 CATALOGS = st.lists(st.sampled_from("pqrsQtz"), min_size=1, max_size=9).map(lambda ids: ["r", *ids])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duplicates", ["exact", "first", "keep"])
 @QUICK
 @given(data=st.data())

@@ -96,6 +96,7 @@ def finished(told: list[str], *, first: bool) -> dict[str, int]:
     return done
 
 
+@pytest.mark.slow
 def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_bytes(
     tmp_path: Path, edges: Path, start: Start
 ) -> None:

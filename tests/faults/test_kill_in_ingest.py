@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pinsage import stages
 from pinsage.config import Config, parse_config
@@ -56,6 +57,7 @@ def ingest(config: Config) -> Artifact:
     return stages.ingest(config, store, stages.snapshot(config, store))
 
 
+@pytest.mark.slow
 def test_a_killed_ingest_leaves_no_half_and_repeats_no_finished_part(
     tmp_path: Path, start: Start
 ) -> None:
