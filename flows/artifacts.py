@@ -77,24 +77,40 @@ def show_tuning(concluded: Artifact) -> None:
     create_markdown_artifact(markdown, key="tuning", description="The best settings")
 
 
+class _Bar:
+    """A progress bar in Prefect's pages, from when it is first shown."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._artifact: UUID | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        return self._artifact is not None
+
+    def show(self, percent: float, said: str) -> None:
+        """Draw it, or move it."""
+        if self._artifact is None:
+            made = create_progress_artifact(percent, key=self._key, description=said)
+            # The function is typed for callers that await as well; called plainly, it is done.
+            self._artifact = cast("UUID", made)
+        else:
+            update_progress_artifact(self._artifact, percent, description=said)
+
+
 class TrainingProgress:
     """A progress bar in Prefect's pages; it appears with the first epoch that is trained."""
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
-        self._artifact: UUID | None = None
+        self._bar = _Bar("training-progress")
 
     def epoch(self, report: EpochReport) -> None:
         """Move on by an epoch. Early stopping may end the training before 100 %."""
         percent = min(100.0, 100.0 * report.epoch / self._epochs)
         loss = "before training" if report.loss is None else f"loss {report.loss:.4f}"
         said = f"Epoch {report.epoch} of at most {self._epochs}, {loss}"
-        if self._artifact is None:
-            made = create_progress_artifact(percent, key="training-progress", description=said)
-            # The function is typed for callers that await as well; called plainly, it is done.
-            self._artifact = cast("UUID", made)
-        else:
-            update_progress_artifact(self._artifact, percent, description=said)
+        self._bar.show(percent, said)
 
 
 class StageProgress:
@@ -108,19 +124,12 @@ class StageProgress:
         self._stage = stage
         self._interval = interval
         self._told = time.monotonic()
-        self._artifact: UUID | None = None
+        self._bar = _Bar(f"{stage}-progress")
 
     def tell(self, progress: Progress) -> None:
         """Show a moment, unless the last one shown was just before; a part's end always is."""
-        is_end = self._artifact is not None and progress.done >= progress.total
+        is_end = self._bar.is_shown and progress.done >= progress.total
         if not is_end and time.monotonic() - self._told < self._interval:
             return
-        percent, said = 100.0 * progress.share, f"{self._stage}: {progress}"
-        if self._artifact is None:
-            made = create_progress_artifact(
-                percent, key=f"{self._stage}-progress", description=said
-            )
-            self._artifact = cast("UUID", made)  # typed for callers that await as well
-        else:
-            update_progress_artifact(self._artifact, percent, description=said)
+        self._bar.show(100.0 * progress.share, f"{self._stage}: {progress}")
         self._told = time.monotonic()

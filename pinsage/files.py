@@ -88,6 +88,14 @@ def replacing(path: Path) -> Iterator[Path]:
     _fsync(path.parent)
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a finished file a second name, so that no byte is copied where links can be made."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+
+
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold a lock file, after waiting for whoever holds it; the lock goes with the process."""

@@ -167,13 +167,19 @@ class Store:
             lock.unlink(missing_ok=True)  # whoever waits for it finds the artifact
         return open_artifact(target)
 
-    def made(self, name: str) -> Iterator[Artifact]:
-        """All artifacts of a stage whose manifests can be read; their files are not verified."""
-        for path in sorted((self.root / "stages" / name).glob("[!.]*")):
+    def made(
+        self, name: str, *, on_damage: Callable[[ArtifactError], object] | None = None
+    ) -> Iterator[Artifact]:
+        """All artifacts of a stage whose manifests can be read; their files are not verified.
+
+        Others are damaged, or just being discarded: `on_damage` is told, who needs one is as well.
+        """
+        for file in sorted((self.root / "stages" / name).glob(f"[!.]*/{MANIFEST}")):
             try:
-                yield Artifact(path, read_manifest(path), reused=True)
-            except ArtifactError:
-                continue  # damaged, or just being discarded: whoever needs it is told
+                yield Artifact(file.parent, read_manifest(file.parent), reused=True)
+            except ArtifactError as error:
+                if on_damage is not None:
+                    on_damage(error)
 
 
 def open_artifact(path: Path, *, reused: bool = False) -> Artifact:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from pinsage.graph.bipartite import BipartiteGraph, Indices
 from pinsage.graph.neighbourhoods import Neighbourhoods, Rows
 from pinsage.graph.reach import Reach
 from pinsage.graph.walks import EMPTY
-from pinsage.store import MANIFEST, Artifact, Facts, digest_of, open_artifact, read_manifest
+from pinsage.store import Artifact, Facts, Store, digest_of, open_artifact
 
 _log = logging.getLogger(__name__)
 
@@ -34,21 +33,21 @@ class Previous:
 
 
 def find_previous(
-    root: Path, *, settings: Mapping[str, Any], sources: str, num_edges: int
+    store: Store, *, settings: Mapping[str, Any], sources: str, num_edges: int
 ) -> Previous | None:
-    """The table under a store's root that was made with these settings and this code's digest.
+    """The table of a store that was made with these settings and this code's digest.
 
     Of several the one whose graph is nearest in edges, and of those the newest: a night makes two
-    tables, of the training period and of everything, and a root may hold several data sets. None
+    tables, of the training period and of everything, and a store may hold several data sets. None
     where there is none, where its graph is gone, or where it is damaged.
     """
     tables = [
         each
-        for each in _manifests(root / "stages" / "neighbourhoods")
+        for each in store.made("neighbourhoods", on_damage=_tell)
         if each.manifest.code == sources
         and digest_of(each.manifest.settings) == digest_of(dict(settings))
     ]
-    graphs = {each.digest(): each for each in _manifests(root / "stages" / "graph")}
+    graphs = {each.digest(): each for each in store.made("graph", on_damage=_tell)}
     known = [(graphs[of], each) for each in tables if (of := _graph_of(each)) in graphs]
     if not known:
         return None
@@ -92,14 +91,8 @@ class KeptRows:
         return (neighbors, weights), int(again.sum())
 
 
-def _manifests(folder: Path) -> list[Artifact]:
-    found = []
-    for file in sorted(folder.glob(f"[!.]*/{MANIFEST}")):
-        try:
-            found.append(Artifact(file.parent, read_manifest(file.parent)))
-        except ArtifactError as error:
-            _log.warning("no row of an earlier night is taken from it: %s", error)
-    return found
+def _tell(error: ArtifactError) -> None:
+    _log.warning("no row of an earlier night is taken from it: %s", error)
 
 
 def _graph_of(table: Artifact) -> str:

@@ -8,20 +8,18 @@ A block's rows are on the disk before the mark that counts them is, so what is c
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
-import shutil
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pinsage.files import write_atomic
+from pinsage.files import link_or_copy, write_atomic
 from pinsage.graph.neighbourhoods import Neighbourhoods, Rows
+from pinsage.graph.npy import npy_header
 
 _MARK = "finished.json"
 _DTYPES = {"neighbors.npy": np.dtype(np.int32), "weights.npy": np.dtype(np.float32)}
@@ -44,7 +42,8 @@ class UnfinishedTable:
     def __init__(self, folder: Path, num_items: int, size: int) -> None:
         self._folder = folder
         fresh = Finished(num_items, size)
-        self._headers = {name: _header(dtype, (num_items, size)) for name, dtype in _DTYPES.items()}
+        shape = (num_items, size)
+        self._headers = {name: npy_header(dtype, shape) for name, dtype in _DTYPES.items()}
         self.finished = self._found(fresh)
         if self.finished.rows:
             _log.info("going on after %d of %d neighbourhoods", self.finished.rows, num_items)
@@ -79,10 +78,7 @@ class UnfinishedTable:
     def hand_over(self, out: Path) -> None:
         """Put the finished files into a folder; they stay here too, until the stage is done."""
         for name in _DTYPES:
-            try:
-                os.link(self._folder / name, out / name)
-            except OSError:  # a file system without links
-                shutil.copyfile(self._folder / name, out / name)
+            link_or_copy(self._folder / name, out / name)
 
     def _found(self, fresh: Finished) -> Finished:
         """What an earlier process has finished; nothing, where that cannot be told for sure."""
@@ -101,11 +97,3 @@ class UnfinishedTable:
     def _end_of(self, name: str, finished: Finished) -> int:
         rows_bytes = finished.rows * finished.size * _DTYPES[name].itemsize
         return len(self._headers[name]) + rows_bytes
-
-
-def _header(dtype: np.dtype[Any], shape: tuple[int, int]) -> bytes:
-    """What `np.save` begins the file of such an array with."""
-    written = io.BytesIO()
-    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
-    np.lib.format.write_array_header_1_0(written, {**described, "shape": shape})
-    return written.getvalue()

@@ -49,7 +49,7 @@ def graph(
         build,
         settings={"num_items": num_items, **config.graph.deciding(config.seed)},
         inputs={"edges": edges.digest(name)},
-        code=("pinsage.graph.bipartite", "pinsage.graph.construction"),
+        code=("pinsage.graph.bipartite", "pinsage.graph.construction", "pinsage.graph.npy"),
     )
 
 
@@ -123,7 +123,7 @@ def _previous_table(
     from pinsage.graph.previous import find_previous
 
     return find_previous(
-        store.root,
+        store,
         settings=work.settings,
         sources=sources,
         num_edges=int(built.facts["num_edges"]),

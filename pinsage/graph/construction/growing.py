@@ -6,17 +6,16 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pinsage.files import write_atomic
+from pinsage.files import link_or_copy, write_atomic
+from pinsage.graph.npy import npy_header
 
 _PUBLISHED = ("indptr", "indices", "thresholds")
 
@@ -30,18 +29,17 @@ class GrowingArray:
         with path.open("r+b") as stream:
             stream.write(_header(self.dtype, 0))
             # What a killed process wrote behind the last complete row is cut off.
-            stream.truncate(self._place(count))
+            stream.truncate(_place(self.dtype, count))
 
     @staticmethod
     def holds(path: Path, dtype: npt.DTypeLike, count: int) -> bool:
         """Whether a file has as many entries at least."""
-        needed = len(_header(np.dtype(dtype), 0)) + count * np.dtype(dtype).itemsize
-        return path.exists() and path.stat().st_size >= needed
+        return path.exists() and path.stat().st_size >= _place(dtype, count)
 
     def append(self, values: npt.NDArray[Any]) -> None:
         """Write values behind those there are, and flush them to the disk."""
         with self.path.open("r+b") as stream:
-            stream.seek(self._place(self.count))
+            stream.seek(_place(self.dtype, self.count))
             np.ascontiguousarray(values, dtype=self.dtype).tofile(stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -49,16 +47,13 @@ class GrowingArray:
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
         """Entries `start` to `stop`, read into memory of their own."""
-        place = self._place(start)
+        place = _place(self.dtype, start)
         return np.fromfile(self.path, self.dtype, count=stop - start, offset=place)
 
     def finish(self) -> None:
         """Say in the header how many entries there are."""
         with self.path.open("r+b") as stream:
             stream.write(_header(self.dtype, self.count))
-
-    def _place(self, entry: int) -> int:
-        return len(_header(self.dtype, 0)) + entry * self.dtype.itemsize
 
 
 class GrowingCsr:
@@ -124,16 +119,13 @@ class GrowingCsr:
             array: GrowingArray | None = getattr(self, name)
             if array is not None:
                 array.finish()
-                target = out / array.path.name
-                try:
-                    os.link(array.path, target)  # one content, two names: no byte is copied
-                except OSError:
-                    shutil.copyfile(array.path, target)  # a file system without hard links
+                link_or_copy(array.path, out / array.path.name)
 
 
-def _header(dtype: np.dtype[Any], count: int) -> bytes:
-    """The header of a `.npy` file: numpy leaves room in it for any count."""
-    header = io.BytesIO()
-    described = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
-    np.lib.format.write_array_header_1_0(header, described)
-    return header.getvalue()
+def _header(dtype: npt.DTypeLike, count: int) -> bytes:
+    return npy_header(dtype, (count,))
+
+
+def _place(dtype: npt.DTypeLike, entry: int) -> int:
+    """Where in a file an entry begins, in bytes."""
+    return len(_header(dtype, 0)) + entry * np.dtype(dtype).itemsize
