@@ -23,6 +23,7 @@ COMMANDS = "pinsage.commands"  # the entry-point group through which other packa
 EXTRAS = {
     "PIL": "flows",
     "faiss": "index",
+    "fastapi": "serve",
     "gensim": "baselines",
     "great_expectations": "flows",
     "implicit": "baselines",
@@ -32,10 +33,12 @@ EXTRAS = {
     "optuna": "tune",
     "pooch": "fetch",
     "prefect": "flows",
+    "prometheus_client": "serve",
     "ray": "ray",
     "scipy": "baselines",
     "sqlalchemy": "sql",
     "tokenizers": "text",
+    "uvicorn": "serve",
 }
 
 EXIT_CODES = (

@@ -9,6 +9,7 @@ PinSageError
 ├── TrainingError     training cannot go on (a NaN loss, a refused resume)
 ├── MissingExtraError an optional package is not installed
 ├── UnknownItemError  an item id or title is not in the catalog
+├── ClusterError      a cluster does not answer, or cannot finish the work
 └── AbandonedError    work was given up on purpose, and is not to be resumed
 
 The command line prints the message alone and exits with `exit_code`; each message says what was
@@ -52,6 +53,10 @@ class MissingExtraError(PinSageError):
 
 class UnknownItemError(PinSageError):
     """An item id or title is not in the catalog."""
+
+
+class ClusterError(PinSageError):
+    """A cluster does not answer, or cannot finish the work."""
 
 
 class AbandonedError(PinSageError):

@@ -38,6 +38,7 @@ from pinsage.config.learning import (
     TrainingConfig,
 )
 from pinsage.config.results import (
+    CHANGES_NO_EMBEDDING,
     Baseline,
     EmbedConfig,
     EvaluationConfig,
@@ -49,6 +50,7 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_EMBEDDING",
     "CHANGES_NO_NEIGHBOUR",
     "CHANGES_NO_ROW",
     "CHANGES_NO_WEIGHT",

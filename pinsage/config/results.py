@@ -48,6 +48,20 @@ class EmbedConfig(Settings):
     """`full` embeds over all interactions up to now, with the weights that were evaluated."""
     block: int = Field(8192, ge=1)
     """Items computed at a time."""
+    storage: Literal["float32", "bfloat16", "float16"] = "float32"
+    """How representations between layers are kept; the 16 bits halve disk and reading."""
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    """Where blocks are computed; `auto` is a GPU where there is one."""
+    engine: Literal["local", "ray"] = "local"
+    """`local` computes on this machine; `ray` on a cluster (extra `ray`), with the same result."""
+    address: str = "local"
+    """Address of the Ray cluster; `local` starts one on this machine for the run."""
+    partitions: int = Field(0, ge=0, le=100_000)
+    """Parts that a cluster computes in; 0 takes two for each of its CPUs."""
+
+
+CHANGES_NO_EMBEDDING = frozenset({"graph", "block", "device", "engine", "address", "partitions"})
+"""Settings of `EmbedConfig` that say where and how, not what: a graph is an input of its own."""
 
 
 class IndexConfig(Settings):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import CHANGES_NO_WEIGHT, Config
+from pinsage.config import CHANGES_NO_EMBEDDING, CHANGES_NO_WEIGHT, Config
 from pinsage.stages._graph import walk_settings
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
@@ -129,7 +129,10 @@ def embed(
     return store.stage(
         "embed",
         build,
-        settings={"threads": config.training.threads},
+        settings={
+            "threads": config.training.threads,
+            **config.embed.model_dump(exclude=set(CHANGES_NO_EMBEDDING)),
+        },
         inputs={
             "items": ingested.digest("items.parquet"),
             "graph": built.digest(),
