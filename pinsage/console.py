@@ -35,9 +35,11 @@ EXTRAS = {
     "prefect": "flows",
     "prometheus_client": "serve",
     "ray": "ray",
+    "s3fs": "s3",
     "scipy": "baselines",
     "sqlalchemy": "sql",
     "tokenizers": "text",
+    "usearch": "export",
     "uvicorn": "serve",
 }
 
