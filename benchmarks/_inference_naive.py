@@ -1,12 +1,14 @@
 """The way that is usual without layers: each minibatch computes all that its items rest on.
 
 Within a minibatch of 512 nodes are computed once a layer; what the next minibatch shares with it is
-computed again. Kernels are the library's own and features are in memory, so that the ratio is what the order of computation gains, and nothing else.
+computed again. Kernels are the library's own and features are in memory, so that the ratio is what
+the order of computation gains, and nothing else.
 """
 
 from __future__ import annotations
 
 import statistics
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,10 +38,11 @@ def naive_cost(job: Job, threads: int) -> tuple[Cost, float]:
     held = torch.from_numpy(lists.flatten().to_numpy().reshape(len(lists), -1).copy())
     degree: Any = table.shown_degree(BipartiteGraph.open(job.graph))
     rng = np.random.default_rng(1)
-    costs, nodes = [], []
+    costs: list[Cost] = []
+    nodes: list[int] = []
     for _ in range(_SEEN + 1):
         targets = rng.choice(table.num_items, MINIBATCH, replace=False)
-        costs.append(timed(lambda of=targets: nodes.append(_embed(model, table, held, degree, of))))
+        costs.append(timed(partial(_embed, model, table, held, degree, targets, nodes)))
     middle = Cost(*(statistics.median(times) for times in zip(*costs[1:], strict=True)))
     return middle.times(table.num_items / MINIBATCH), statistics.median(nodes)
 
@@ -51,7 +54,8 @@ def _embed(
     held: Tensor,
     degree: npt.NDArray[np.float64],
     targets: npt.NDArray[np.int64],
-) -> int:
+    counts: list[int],
+) -> None:
     layers = [targets]
     for _ in model.layers:
         around = np.unique(table.neighbors[layers[-1]])
@@ -69,7 +73,7 @@ def _embed(
         num_targets=tuple(len(layer) for layer in layers[-2::-1]),
     )
     model(nodes)
-    return len(rows)
+    counts.append(len(rows))
 
 
 def _frame(

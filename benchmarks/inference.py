@@ -75,8 +75,8 @@ def _compare(job: Job, options: argparse.Namespace, size: int, out: Path) -> Non
             found[engine, storage].append(_run(job, options, size, engine, storage, out))
     medians = {case: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
                for case, runs in found.items()}  # fmt: skip
-    least = {storage: {part: Cost(*map(statistics.median, zip(*(run[part] for run in runs))))
-                       for part in runs[0]} for storage, runs in floors.items()}  # fmt: skip
+    least = {storage: {part: _middle([run[part] for run in runs]) for part in runs[0]}
+             for storage, runs in floors.items()}  # fmt: skip
     title = f"{options.items:,} items, T = {size}, {options.threads} threads"
     naive, nodes = (Cost(math.nan, math.nan), 0.0)
     if not options.only_memory:
@@ -133,6 +133,10 @@ def _print_memory(title: str, medians: dict[_Case, dict[str, float]], num_items:
     ]  # fmt: skip
     columns = ("", "anonymous MiB", "file-backed MiB", "GB a million items")
     print_table(f"Memory, {title}", columns, rows)
+
+
+def _middle(costs: list[Cost]) -> Cost:
+    return Cost(*(statistics.median(seconds) for seconds in zip(*costs, strict=True)))
 
 
 def _sum(parts: dict[str, Cost]) -> Cost:
