@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,33 +113,37 @@ def _look_ups(job: Job, storage: torch.dtype, threads: int) -> Cost:
 
 
 def _copies(scratch: Path, num_items: int, storage: torch.dtype, threads: int) -> tuple[Cost, Cost]:
-    """Of a byte written to a new file, and of one read from the page cache."""
-    source = torch.randn(_TILE, WIDTH).to(storage)
+    """Of a byte written to a new file, and of one read from the page cache.
+
+    As many files are written as the engine writes, and all are kept to the end: memory that the
+    kernel has just had back is written several times as fast as memory that it takes anew.
+    """
     count = max(1, num_items // _TILE)
-    num_bytes = count * source.nbytes
+    kinds = [storage] * (2 * LAYERS) + [torch.float32]
+    sources = {kind: torch.randn(_TILE, WIDTH).to(kind) for kind in kinds}
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        path = Path(folder) / "rows.bin"
-
-        def write_all() -> None:
-            rows = FileRows(path, count * _TILE, WIDTH, storage)
-            each(range(count), lambda call, _: rows.write(_tile(call), source), threads, _CPU)
+        written = Cost(0.0, 0.0)
+        for number, kind in enumerate(kinds):
+            rows = FileRows(Path(folder) / f"{number}.bin", count * _TILE, WIDTH, kind)
+            work = partial(_write, rows, sources[kind])
+            cost = timed(partial(each, range(count), work, threads, _CPU))
+            written = Cost(written.clock + cost.clock, written.cpu + cost.cpu)
             rows.close()
-
-        written = []
-        for _ in range(3):
-            path.unlink(missing_ok=True)
-            written.append(timed(write_all))
-        rows = FileRows(path, count * _TILE, WIDTH, storage, is_there=True)
-        into = [torch.empty_like(source) for _ in range(8)]
-        read = _cost(lambda call: void(rows.read(_tile(call), into[call % 8])), count, threads)
+        rows = FileRows(Path(folder) / "0.bin", count * _TILE, WIDTH, storage, is_there=True)
+        into = [torch.empty_like(sources[storage]) for _ in range(8)]
+        read = _cost(lambda call: _read(rows, call, into[call % 8]), count, threads)
         rows.close()
-    least = Cost(min(c.clock for c in written), min(c.cpu for c in written))
-    return least.times(1 / num_bytes), read.times(1 / source.nbytes)
+    num_bytes = count * sum(sources[kind].nbytes for kind in kinds)
+    return written.times(1 / num_bytes), read.times(1 / sources[storage].nbytes)
+
+
+def _write(rows: FileRows, source: torch.Tensor, call: int, _: object) -> None:
+    rows.write(_tile(call), source)
+
+
+def _read(rows: FileRows, call: int, into: torch.Tensor) -> None:
+    rows.read(_tile(call), into)
 
 
 def _tile(call: int) -> slice:
     return slice(call * _TILE, (call + 1) * _TILE)
-
-
-def void(_: object) -> None:
-    """Nothing of it."""

@@ -140,7 +140,7 @@ def embed(
             "neighbourhoods": table.digest(),
             "model": trained.digest("model/"),
         },
-        code=("pinsage.graph", "pinsage.inference", "pinsage.model"),
+        code=("pinsage.cluster", "pinsage.graph", "pinsage.inference", "pinsage.model"),
     )
 
 
