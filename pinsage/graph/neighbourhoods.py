@@ -76,7 +76,7 @@ class Neighbourhoods:
         return cls(
             np.load(folder / "neighbors.npy", mmap_mode="r"),
             np.load(folder / "weights.npy", mmap_mode="r"),
-            np.load(degree) if degree.exists() else None,
+            np.load(degree, mmap_mode="r") if degree.exists() else None,
         )
 
     def save(self, folder: Path) -> Facts:

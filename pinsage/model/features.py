@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import torch
 import torch_frame
 from torch import Tensor
@@ -259,15 +261,21 @@ def _dimension(cells: pd.Series, column: str) -> int:
     return int(shapes.pop()[0])
 
 
-def _vectors(cells: pd.Series, column: str, dim: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _vectors(cells: pd.Series, column: str, dim: int) -> npt.NDArray[np.float32]:
+    if isinstance(cells.dtype, pd.ArrowDtype):
+        lists: Any = pa.chunked_array(cells.array.__arrow_array__()).combine_chunks()
+        if not lists.null_count and (lists.value_lengths().to_numpy() == dim).all():
+            flat: npt.NDArray[Any] = lists.flatten().to_numpy(zero_copy_only=False)
+            return flat.astype(np.float32).reshape(-1, dim)
+        cells = pd.Series(lists.to_pandas().to_numpy(), index=cells.index)
     values = np.zeros((len(cells), dim), dtype=np.float32)  # a missing vector is all zeros
     for row, cell in enumerate(cells):
         if np.ndim(cell) == 0 and pd.isna(cell):
             continue
         if np.shape(cell) != (dim,):
             raise TrainingError(
-                f"feature {column!r}, row {row}: expected a list of {dim} numbers (got shape "
-                f"{np.shape(cell)}); mend the cell"
+                f"feature {column!r}, row {cells.index[row]}: expected a list of {dim} numbers "
+                f"(got shape {np.shape(cell)}); mend the cell"
             )
         values[row] = cell
     return values
