@@ -64,14 +64,12 @@ def _table(items: int, communities: int, size: int, walks: int) -> Neighbourhood
     return build_neighbourhoods(graph, NeighbourhoodConfig(size=size, walks=walks), seed=7)
 
 
-def _report(
-    table: Neighbourhoods, orders: dict[str, Order], width: int, seconds: float
-) -> None:
+def _report(table: Neighbourhoods, orders: dict[str, Order], width: int, seconds: float) -> None:
     items = table.num_items
     filled = float((table.neighbors >= 0).sum())
     indegree = np.bincount(table.neighbors[table.neighbors >= 0], minlength=items)
     degree = (table.neighbors >= 0).sum(axis=1)
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for parts in _PARTS:
         away = 1 - 1 / parts  # of the rows of random parts, those that are not a part's own
         rows.append((parts, "formula", away * filled / items,

@@ -1,4 +1,4 @@
-"""Where a cluster cuts the catalog, and which rows each part needs of each other one (PinSage §3.4).
+"""Where a cluster cuts the catalog, and which rows parts need of each other (PinSage §3.4).
 
 Items stand in an order, the catalog's or one by locality, and are cut into P blocks of it. A block
 is a target, whose neighbours are pooled, and a source, whose rows others need. A target pulls each

@@ -1,0 +1,161 @@
+"""A part's share of a job, by number: what a process of a cluster does, whatever starts it.
+
+Layers lie in the files of `cut.py`; rows that other parts need are returned, for the engine to
+carry.
+
+Shapes: B items of a part or block, T neighbours, U distinct rows that a part needs, D and H widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pinsage.errors import ClusterError
+from pinsage.inference.cut import Cut, Rows, read_rows, write_rows
+from pinsage.inference.inputs import Inputs
+from pinsage.inference.layers import head_block, map_block, reduce_block
+from pinsage.inference.partitions import Order, need_of, placed_neighbors
+
+
+class Worker:
+    """Does the parts' work in this process, with the model and the data open."""
+
+    def __init__(self, cut: Cut) -> None:
+        torch.set_num_threads(1)  # parts are what runs side by side
+        self.cut = cut
+        self.inputs = Inputs.open(cut.job)
+
+    @cached_property
+    def _order(self) -> Order:
+        return self.cut.order()
+
+    def encode(self, part: int) -> None:
+        """Write the encoder's output for a block of the catalog, [B, D]."""
+        name = "encoded" if self.cut.by_locality else "layer-0"
+        is_last = self.cut.layers == 0
+        start = self.cut.block(part).start
+        blocks = (
+            self._kept(self.inputs.encode(slice(start + b.start, start + b.stop)), is_last)
+            for b in self._blocks(part)
+        )
+        write_rows(self.cut.file(name, part), self.cut.size(part), blocks)
+
+    def plan(self, part: int) -> list[int]:
+        """Write what a part needs, and its own rows in its order; where each source's begin."""
+        block = self.cut.block(part)
+        table = self.inputs.table
+        placed = placed_neighbors(table.neighbors, self._order, block.start, block.stop)
+        need = need_of(placed, self.cut.bounds)
+        if self.cut.by_locality:
+            rows = self._order.rows[block]
+            write_rows(self.cut.layer(0, part), len(rows), [self._encoded(rows)])
+            write_rows(self.cut.file("weights", part), len(rows), [table.weights[rows]])
+        write_rows(self.cut.file("need", part), len(need.places), [need.places])
+        write_rows(self.cut.file("local", part), len(need.local), [need.local])
+        return [int(cut) for cut in need.cuts]
+
+    def project(self, number: int, part: int, spans: list[tuple[int, int, int]]) -> Iterator[Rows]:
+        """Map: for each (target, start, stop) the rows that a part has of the target's need.
+
+        They are computed once, in layer `number`, and come one target after the other.
+        """
+        conv = self.inputs.model.layers[number - 1]
+        h_BD = read_rows(self.cut.layer(number - 1, part))
+        projected_BH = torch.cat(
+            [self._stored(map_block(conv, self._loaded(h_BD[b]))) for b in self._blocks(part)]
+        )
+        first = self.cut.block(part).start
+        for target, start, stop in spans:
+            places = read_rows(self.cut.file("need", target))[start:stop].astype(np.int64) - first
+            yield _as_numpy(projected_BH[torch.from_numpy(places)])
+
+    def reduce(self, number: int, part: int, cuts: list[int], packed: list[Rows]) -> None:
+        """Pool and combine a part, given its need by source, in order; write the layer, [B, D].
+
+        Raises ClusterError where a source sent more or fewer rows than were asked for.
+        """
+        conv = self.inputs.model.layers[number - 1]
+        table_UH = self._assembled(number, part, cuts, packed)
+        local_BT, weights_BT = read_rows(self.cut.file("local", part)), self._weights(part)
+        h_BD = read_rows(self.cut.layer(number - 1, part))
+
+        def blocks() -> Iterator[Rows]:
+            for b in self._blocks(part):
+                reduced_BD = reduce_block(
+                    conv, self._loaded(h_BD[b]), table_UH,
+                    torch.from_numpy(local_BT[b].astype(np.int64)).to(self.inputs.device),
+                    torch.from_numpy(np.array(weights_BT[b])).to(self.inputs.device),
+                )  # fmt: skip
+                yield self._kept(reduced_BD, number == self.cut.layers)
+
+        write_rows(self.cut.layer(number, part), self.cut.size(part), blocks())
+
+    def _assembled(self, number: int, part: int, cuts: list[int], packed: list[Rows]) -> Tensor:
+        asked = [stop - start for start, stop in pairwise(cuts)]
+        asked = [count for count in asked if count]
+        came = [len(rows) for rows in packed]
+        if came != asked:
+            raise ClusterError(
+                f"layer {number}, part {part}: {sum(came):,} rows came where {sum(asked):,} were "
+                f"asked for; remove {self.cut.folder} and run again"
+            )
+        # Summed in float32, whatever they came in: a sum of T in bfloat16 would lose most of them.
+        width = self.inputs.model.layers[number - 1].neighbour.out_features
+        table_UH = torch.empty((max(1, cuts[-1]), width), device=self.inputs.device)
+        if not cuts[-1]:
+            table_UH.zero_()  # padding points at a row, though nothing of it counts
+        at = 0
+        for rows in packed:
+            table_UH[at : at + len(rows)] = self._as_tensor(rows)
+            at += len(rows)
+        return table_UH
+
+    def _encoded(self, rows: npt.NDArray[np.int32]) -> Rows:
+        """The encoder's output of rows of the catalog, which lie in many files."""
+        bounds = self.cut.bounds
+        source = np.searchsorted(bounds, rows, side="right") - 1
+        grouped = np.argsort(source, kind="stable")  # a file is opened once
+        starts = np.searchsorted(source[grouped], np.arange(self.cut.parts + 1))
+        parts = [
+            read_rows(self.cut.file("encoded", part))[rows[grouped[start:stop]] - bounds[part]]
+            for part, (start, stop) in enumerate(pairwise(starts))
+        ]
+        return np.concatenate(parts)[np.argsort(grouped)]
+
+    def _weights(self, part: int) -> npt.NDArray[np.float32]:
+        if self.cut.by_locality:
+            return read_rows(self.cut.file("weights", part))
+        return self.inputs.table.weights[self.cut.block(part)]
+
+    def _blocks(self, part: int) -> Iterator[slice]:
+        count, size = self.cut.size(part), self.cut.job.settings.block
+        for start in range(0, count, size):
+            yield slice(start, min(count, start + size))
+
+    def _kept(self, h_BD: Tensor, is_last: bool) -> Rows:
+        """Representations as a file has them; after the last layer, embeddings in float32."""
+        return _as_numpy(head_block(self.inputs.model, h_BD) if is_last else self._stored(h_BD))
+
+    def _stored(self, h_BD: Tensor) -> Tensor:
+        return h_BD.to(self.inputs.storage)
+
+    def _loaded(self, rows: Rows) -> Tensor:
+        return self._as_tensor(rows).to(self.inputs.device).float()
+
+    def _as_tensor(self, rows: Rows) -> Tensor:
+        # A copy: files and objects are mapped read-only, which torch warns about.
+        return torch.from_numpy(np.array(rows)).view(self.inputs.storage)
+
+
+def _as_numpy(h_BD: Tensor) -> Rows:
+    """On the host; bfloat16, which numpy has not, as int16 of the same bits."""
+    h_BD = h_BD.cpu()
+    rows: Rows = (h_BD.view(torch.int16) if h_BD.dtype == torch.bfloat16 else h_BD).numpy()
+    return rows
