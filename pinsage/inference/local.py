@@ -1,15 +1,15 @@
-"""The local engine: blocks over memory-mapped intermediates, one layer after the other.
+"""The local engine: blocks over files, layer after layer, on this machine.
 
-Memory holds one layer's projections at most as far as the page cache keeps them; what a block
-computes does not depend on which other blocks there are.
+Memory holds a few blocks a thread, whatever N is, beside the model; projections are looked up in a
+mapped file, of which the page cache keeps what fits. What a tile of rows computes depends neither
+on which others there are nor on how many threads compute: with blocks of a multiple of 2048 items,
+the result is the same to the bit.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,40 +20,67 @@ from torch import Tensor
 from torch_frame.data import TensorFrame
 
 from pinsage.config import Config
-from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.graph.neighbourhoods import Neighbourhoods
-from pinsage.inference.layers import encode_block, head_block, map_block, reduce_block
-from pinsage.model.conv import PinSageConv
-from pinsage.model.io import load_model
+from pinsage.graph.npy import npy_header
+from pinsage.inference.engine import EMBEDDINGS, Job
+from pinsage.inference.inputs import Inputs
+from pinsage.inference.layers import encode_block
+from pinsage.inference.layerwise import Blocks, LayerWise
+from pinsage.inference.row_stores import FileRows, MemoryRows
+from pinsage.inference.shelf import FileShelf, MemoryShelf
 from pinsage.model.pinsage import PinSage
-from pinsage.model.text_vectors import SentenceVectors
+
+_GPU_THREADS = 2  # one reads and writes blocks while the other's is computed
 
 Matrix = npt.NDArray[np.float32]
 
 
-def embed_items(
-    model: PinSage,
-    features: TensorFrame,
-    table: Neighbourhoods,
-    *,
-    block: int,
-    folder: Path | None = None,
-) -> Matrix:
-    """Embeddings of all N items, float32 [N, output].
+class LocalEngine:
+    """Embeds a job on this machine; `Engine` says what of it."""
 
-    Intermediates live in memory, or as files in `folder` where one is given.
+    def embed(self, job: Job, out: Path) -> None:
+        """See Engine. Goes on at the layer that a killed process was at.
+
+        Raises what `Inputs` raises.
+        """
+        inputs = Inputs.open(job)
+        count, output = inputs.num_items, inputs.model.config.output
+        is_gpu = inputs.device.type == "cuda"
+        threads = max(job.threads, _GPU_THREADS) if is_gpu else job.threads
+        blocks = Blocks(count, job.settings.block, threads, inputs.device)
+        shelf = FileShelf(job.scratch / "local", count, inputs.storage, blocks.computed())
+        header = npy_header(np.float32, (count, output))
+        embeddings = FileRows(out / EMBEDDINGS, count, output, torch.float32, header=header)
+        try:
+            layers = LayerWise(inputs.model, inputs.table, blocks, inputs.storage)
+            layers.run(inputs.read, inputs.encode_read, shelf, embeddings)
+        finally:
+            shelf.close()
+            embeddings.close()
+
+
+def embed_items(
+    model: PinSage, features: TensorFrame, table: Neighbourhoods, *, block: int
+) -> Matrix:
+    """Embeddings of all N items, float32 [N, output], all in memory.
+
+    The bits are those of `LocalEngine` with float32 storage on the CPU. As many threads compute as
+    torch has.
     """
-    shelf = _Shelf(table.num_items, folder)
-    current = shelf.new("layer-0", model.config.hidden)
-    for rows in _blocks(table.num_items, block):
-        index = torch.arange(rows.start, rows.stop)
-        current[rows] = encode_block(model, features[index], index)
-    for number, conv in enumerate(model.layers, start=1):
-        current = _convolve(conv, current, table, shelf, number, block)
-    out = np.empty((table.num_items, model.config.output), dtype=np.float32)
-    for rows in _blocks(table.num_items, block):
-        out[rows] = head_block(model, current[rows]).numpy()
-    return out
+    count = table.num_items
+    blocks = Blocks(count, block, torch.get_num_threads(), torch.device("cpu"))
+    out = MemoryRows(count, model.config.output, torch.float32)
+
+    def read(rows: slice) -> TensorFrame:
+        return features[torch.arange(rows.start, rows.stop)]
+
+    def encode(rows: slice, frame: TensorFrame) -> Tensor:
+        return encode_block(model, frame, torch.arange(rows.start, rows.stop))
+
+    layers = LayerWise(model, table, blocks, torch.float32)
+    layers.run(read, encode, MemoryShelf(count, torch.float32), out)
+    embeddings: Matrix = out.whole().numpy()
+    return embeddings
 
 
 def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, trained: Path) -> Matrix:
@@ -61,69 +88,30 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
 
     Items that training did not know have no id vector: they rest on content and neighbours.
     """
-    torch.set_num_threads(config.training.threads)
-    model = load_model(trained / "model")
-    near = Neighbourhoods.open(table)
-    degree = near.shown_degree(BipartiteGraph.open(graph))
-    texts = SentenceVectors.below(config.root)
-    features = model.spec.transform(read_items(catalog), degree, texts)
     with tempfile.TemporaryDirectory(dir=config.root) as folder:
-        return embed_items(
-            model, features, near, block=config.embed.block, folder=Path(folder)
-        )  # fmt: skip
+        scratch = Path(folder)
+        job = job_of(config, catalog, graph, table, trained, scratch)
+        LocalEngine().embed(job, scratch)
+        embeddings: Matrix = np.load(scratch / EMBEDDINGS)
+    return embeddings
+
+
+def job_of(
+    config: Config, catalog: Path, graph: Path, table: Path, trained: Path, scratch: Path
+) -> Job:
+    """The job of embedding a catalog with the model of a train artifact."""
+    return Job(
+        model=trained / "model",
+        catalog=catalog,
+        graph=graph,
+        table=table,
+        root=config.root,
+        scratch=scratch,
+        settings=config.embed,
+        threads=config.training.threads,
+    )
 
 
 def read_items(catalog: Path) -> pd.DataFrame:
     """The catalog of a split or ingest artifact, in row order."""
     return pq.read_table(catalog / "items.parquet").to_pandas()
-
-
-def _convolve(
-    conv: PinSageConv,
-    current: Tensor,
-    table: Neighbourhoods,
-    shelf: _Shelf,
-    number: int,
-    block: int,
-) -> Tensor:
-    projected = shelf.new(f"projected-{number}", conv.neighbour.out_features)
-    for rows in _blocks(table.num_items, block):
-        projected[rows] = map_block(conv, current[rows])
-    following = shelf.new(f"layer-{number}", conv.update_self.out_features)
-    for rows in _blocks(table.num_items, block):
-        neighbors, weights = _tensors(table.neighbors[rows], table.weights[rows])
-        following[rows] = reduce_block(conv, current[rows], projected, neighbors, weights)
-    shelf.drop(f"projected-{number}", f"layer-{number - 1}")
-    return following
-
-
-def _tensors(neighbors: npt.NDArray[np.int32], weights: Matrix) -> tuple[Tensor, Tensor]:
-    # Copies: the table is mapped read-only, which torch warns about.
-    return torch.from_numpy(neighbors.astype(np.int64)), torch.from_numpy(np.array(weights))
-
-
-def _blocks(count: int, size: int) -> Iterator[slice]:
-    for start in range(0, count, size):
-        yield slice(start, min(count, start + size))
-
-
-class _Shelf:
-    """Matrices of N rows, in memory or as memory-mapped files."""
-
-    def __init__(self, num_rows: int, folder: Path | None) -> None:
-        self._num_rows = num_rows
-        self._folder = folder
-
-    def new(self, name: str, width: int) -> Tensor:
-        shape = (self._num_rows, width)
-        if self._folder is None or self._num_rows == 0:
-            return torch.empty(shape)
-        mapped: Any = np.lib.format.open_memmap(
-            self._folder / f"{name}.npy", mode="w+", dtype=np.float32, shape=shape
-        )
-        return torch.from_numpy(mapped)
-
-    def drop(self, *names: str) -> None:
-        for name in names:
-            if self._folder is not None:
-                (self._folder / f"{name}.npy").unlink(missing_ok=True)

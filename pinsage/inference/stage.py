@@ -6,21 +6,44 @@ from pathlib import Path
 
 import numpy as np
 
-from pinsage.config import Config
-from pinsage.inference.local import embed_trained
+from pinsage.config import EmbedConfig
+from pinsage.inference.engine import EMBEDDINGS, Engine, Job
+from pinsage.inference.local import LocalEngine
 from pinsage.store import Facts
 
+_BLOCK = 1 << 16  # rows that are looked at together
 
-def write_embeddings(
-    config: Config, ingested: Path, graph: Path, table: Path, trained: Path, out: Path
-) -> Facts:
-    """Write `embeddings.npy`, float32 [N, d], rows in catalog order."""
-    embeddings = embed_trained(config, ingested, graph, table, trained)
-    np.save(out / "embeddings.npy", embeddings)
-    norms = np.linalg.norm(embeddings, axis=1)
+
+def choose_engine(settings: EmbedConfig) -> Engine:
+    """The engine that the settings name."""
+    if settings.engine == "ray":
+        from pinsage.inference.ray_engine import RayEngine
+
+        return RayEngine()
+    return LocalEngine()
+
+
+def write_embeddings(job: Job, out: Path) -> Facts:
+    """Write `embeddings.npy`, float32 [N, d], rows in catalog order; what is to be said of it."""
+    choose_engine(job.settings).embed(job, out)
+    return _facts(out / EMBEDDINGS)
+
+
+def _facts(file: Path) -> Facts:
+    """Of a matrix that need not fit into memory."""
+    embeddings = np.load(file, mmap_mode="r")
+    count, dimension = embeddings.shape
+    norms, total, squares = 0.0, np.zeros(dimension), np.zeros(dimension)
+    for start in range(0, count, _BLOCK):
+        rows = embeddings[start : start + _BLOCK].astype(np.float64)
+        norms += np.linalg.norm(rows, axis=1).sum()
+        total += rows.sum(axis=0)
+        squares += np.square(rows).sum(axis=0)
+    mean = total / max(1, count)
+    variance = np.maximum(squares / max(1, count) - np.square(mean), 0)
     return {
-        "num_items": embeddings.shape[0],
-        "dimension": embeddings.shape[1],
-        "mean_norm": float(norms.mean()),
-        "mean_std": float(embeddings.std(axis=0).mean()),
+        "num_items": count,
+        "dimension": dimension,
+        "mean_norm": float(norms / max(1, count)),
+        "mean_std": float(np.sqrt(variance).mean()),
     }

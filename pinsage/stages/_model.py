@@ -91,7 +91,11 @@ def evaluate(
     return store.stage(
         "evaluate",
         build,
-        settings={**config.evaluation.model_dump(mode="json"), "seed": config.seed},
+        settings={
+            **config.evaluation.model_dump(mode="json"),
+            "storage": config.embed.storage,  # what is measured is what will be published
+            "seed": config.seed,
+        },
         inputs={
             "split": parts.digest(),
             "graph": built.digest(),
@@ -120,19 +124,16 @@ def embed(
     """Embed every item of the catalog layer by layer, no node twice (paper, section 3.4)."""
 
     def build(work: Workspace) -> Facts:
+        from pinsage.inference.local import job_of
         from pinsage.inference.stage import write_embeddings
 
-        return write_embeddings(
-            config, ingested.path, built.path, table.path, trained.path, work.path
-        )
+        folders = (ingested.path, built.path, table.path, trained.path)
+        return write_embeddings(job_of(config, *folders, work.scratch), work.path)
 
     return store.stage(
         "embed",
         build,
-        settings={
-            "threads": config.training.threads,
-            **config.embed.model_dump(exclude=set(CHANGES_NO_EMBEDDING)),
-        },
+        settings=config.embed.model_dump(exclude=set(CHANGES_NO_EMBEDDING)),
         inputs={
             "items": ingested.digest("items.parquet"),
             "graph": built.digest(),

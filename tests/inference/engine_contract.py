@@ -105,7 +105,7 @@ def _write(
 ) -> None:
     for name in ("catalog", "graph", "table", "scratch"):
         (folder / name).mkdir(parents=True)
-    columns = {
+    columns: dict[str, Any] = {
         "item_id": [f"i{row}" for row in range(len(items))],
         "title": items["title"].tolist(),
         "image": pa.array(items["image"].tolist(), pa.list_(pa.float32())),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,10 @@ from torch_frame.data import TensorFrame
 
 from pinsage.config import ModelConfig
 from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.inference.buffers import Buffers
 from pinsage.inference.layers import encode_block, head_block, map_block, reduce_block
 from pinsage.inference.local import embed_items
+from pinsage.model.conv import PinSageConv
 from pinsage.model.features import FeatureSpec
 from pinsage.model.pinsage import PinSage
 
@@ -82,22 +83,6 @@ def test_blocks_of_any_size_equal_message_passing_over_the_whole_graph(
     np.testing.assert_allclose(embeddings, at_once(model, features, table), atol=1e-6)
 
 
-@pytest.mark.parametrize("block", [7, 10_000])
-def test_files_in_a_folder_change_no_bit(
-    model: PinSage, features: TensorFrame, table: Neighbourhoods, tmp_path: Path, block: int
-) -> None:
-    in_memory = embed_items(model, features, table, block=block)
-    on_disk = embed_items(model, features, table, block=block, folder=tmp_path)
-    np.testing.assert_array_equal(on_disk, in_memory)
-
-
-def test_at_most_one_layers_file_stays_in_the_folder(
-    model: PinSage, features: TensorFrame, table: Neighbourhoods, tmp_path: Path
-) -> None:
-    embed_items(model, features, table, block=16, folder=tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["layer-3.npy"]
-
-
 def test_a_memory_mapped_table_gives_the_same_without_a_warning(
     model: PinSage, features: TensorFrame, table: Neighbourhoods, tmp_path: Path
 ) -> None:
@@ -116,15 +101,13 @@ def test_every_node_is_projected_once_a_layer(
     block: int,
 ) -> None:
     rows: dict[int, int] = {}
-    for number, conv in enumerate(model.layers):
 
-        def counted(
-            z: Tensor, number: int = number, project: Callable[[Tensor], Tensor] = conv.project
-        ) -> Tensor:
-            rows[number] = rows.get(number, 0) + len(z)
-            return project(z)
+    def counted(conv: PinSageConv, h: Tensor, buffers: Buffers) -> Tensor:
+        number = model.layers.index(conv)
+        rows[number] = rows.get(number, 0) + len(h)
+        return map_block(conv, h, buffers)
 
-        monkeypatch.setattr(conv, "project", counted)
+    monkeypatch.setattr("pinsage.inference.layerwise.map_block", counted)
     embed_items(model, features, table, block=block)
     assert rows == {0: NUM_ITEMS, 1: NUM_ITEMS, 2: NUM_ITEMS}
 

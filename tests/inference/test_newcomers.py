@@ -23,8 +23,10 @@ from pinsage.graph.neighbourhoods import (
     newcomers_neighbourhoods,
 )
 from pinsage.inference import newcomers as module
+from pinsage.inference.layers import map_block
 from pinsage.inference.local import embed_items, embed_trained, read_items
 from pinsage.inference.newcomers import Catalog, embed_among, embed_by_content, reached_rows
+from pinsage.model.conv import PinSageConv
 from pinsage.model.features import FeatureSpec
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
@@ -141,15 +143,12 @@ def test_no_item_within_reach_is_projected_twice_and_no_other_at_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     projected: list[list[int]] = [[], []]
-    for number, conv in enumerate(model.layers):
 
-        def counted(
-            z: Tensor, number: int = number, project: Callable[[Tensor], Tensor] = conv.project
-        ) -> Tensor:
-            projected[number].append(len(z))
-            return project(z)
+    def counted(conv: PinSageConv, h: Tensor) -> Tensor:
+        projected[model.layers.index(conv)].append(len(h))
+        return map_block(conv, h)
 
-        monkeypatch.setattr(conv, "project", counted)
+    monkeypatch.setattr(module, "map_block", counted)
     embed_among(model, new, DEGREE, near, catalog)
     # Neighbours are 0, 5, 17, 18, 59; 0 and 18 have none, the others n-1, n+1, n+2 each.
     around = {0, 5, 17, 18, 59} | {4, 6, 7} | {16, 18, 19} | {58, 0, 1}
