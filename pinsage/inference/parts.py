@@ -18,19 +18,24 @@ import torch
 from torch import Tensor
 
 from pinsage.errors import ClusterError
+from pinsage.inference.buffers import Buffers
 from pinsage.inference.cut import Cut, Rows, read_rows, write_rows
 from pinsage.inference.inputs import Inputs
 from pinsage.inference.layers import head_block, map_block, reduce_block
 from pinsage.inference.partitions import Order, need_of, placed_neighbors
+from pinsage.inference.workers import cut
+
+_TILE = 2048  # rows: what is computed of them stays in a core's cache
 
 
 class Worker:
     """Does the parts' work in this process, with the model and the data open."""
 
-    def __init__(self, cut: Cut) -> None:
+    def __init__(self, job_cut: Cut) -> None:
         torch.set_num_threads(1)  # parts are what runs side by side
-        self.cut = cut
-        self.inputs = Inputs.open(cut.job)
+        self.cut = job_cut
+        self.inputs = Inputs.open(job_cut.job)
+        self._buffers = Buffers(self.inputs.device)
 
     @cached_property
     def _order(self) -> Order:
@@ -39,13 +44,15 @@ class Worker:
     def encode(self, part: int) -> None:
         """Write the encoder's output for a block of the catalog, [B, D]."""
         name = "encoded" if self.cut.by_locality else "layer-0"
+        write_rows(self.cut.file(name, part), self.cut.size(part), self._encoded_blocks(part))
+
+    def _encoded_blocks(self, part: int) -> Iterator[Rows]:
         is_last = self.cut.layers == 0
-        start = self.cut.block(part).start
-        blocks = (
-            self._kept(self.inputs.encode(slice(start + b.start, start + b.stop)), is_last)
-            for b in self._blocks(part)
-        )
-        write_rows(self.cut.file(name, part), self.cut.size(part), blocks)
+        for block in cut(self.cut.block(part), self.cut.job.settings.block):
+            features = self.inputs.read(block)
+            for tile in self._tiles(block):
+                own = features[tile.start - block.start : tile.stop - block.start]
+                yield self._kept(self.inputs.encode_read(tile, own), is_last)
 
     def plan(self, part: int) -> list[int]:
         """Write what a part needs, and its own rows in its order; where each source's begin."""
@@ -68,34 +75,35 @@ class Worker:
         """
         conv = self.inputs.model.layers[number - 1]
         h_BD = read_rows(self.cut.layer(number - 1, part))
-        projected_BH = torch.cat(
-            [self._stored(map_block(conv, self._loaded(h_BD[b]))) for b in self._blocks(part)]
+        projected_BH = torch.empty(
+            (self.cut.size(part), conv.neighbour.out_features), dtype=self.inputs.storage
         )
+        for tile in self._own_tiles(part):
+            projected_BH[tile] = map_block(conv, self._loaded(h_BD[tile]), self._buffers)
         first = self.cut.block(part).start
         for target, start, stop in spans:
-            places = read_rows(self.cut.file("need", target))[start:stop].astype(np.int64) - first
-            yield _as_numpy(projected_BH[torch.from_numpy(places)])
+            places = read_rows(self.cut.file("need", target))[start:stop] - np.int32(first)
+            yield _as_numpy(projected_BH.index_select(0, torch.from_numpy(places)))
 
     def reduce(self, number: int, part: int, cuts: list[int], packed: list[Rows]) -> None:
         """Pool and combine a part, given its need by source, in order; write the layer, [B, D].
 
         Raises ClusterError where a source sent more or fewer rows than were asked for.
         """
-        conv = self.inputs.model.layers[number - 1]
         table_UH = self._assembled(number, part, cuts, packed)
+        blocks = self._reduced_blocks(number, part, table_UH)
+        write_rows(self.cut.layer(number, part), self.cut.size(part), blocks)
+
+    def _reduced_blocks(self, number: int, part: int, table_UH: Tensor) -> Iterator[Rows]:
+        conv = self.inputs.model.layers[number - 1]
         local_BT, weights_BT = read_rows(self.cut.file("local", part)), self._weights(part)
         h_BD = read_rows(self.cut.layer(number - 1, part))
-
-        def blocks() -> Iterator[Rows]:
-            for b in self._blocks(part):
-                reduced_BD = reduce_block(
-                    conv, self._loaded(h_BD[b]), table_UH,
-                    torch.from_numpy(local_BT[b].astype(np.int64)).to(self.inputs.device),
-                    torch.from_numpy(np.array(weights_BT[b])).to(self.inputs.device),
-                )  # fmt: skip
-                yield self._kept(reduced_BD, number == self.cut.layers)
-
-        write_rows(self.cut.layer(number, part), self.cut.size(part), blocks())
+        for tile in self._own_tiles(part):
+            reduced_BD = reduce_block(
+                conv, self._loaded(h_BD[tile]), table_UH, self._moved(local_BT[tile]),
+                self._moved(weights_BT[tile]), self._buffers,
+            )  # fmt: skip
+            yield self._kept(reduced_BD, number == self.cut.layers)
 
     def _assembled(self, number: int, part: int, cuts: list[int], packed: list[Rows]) -> Tensor:
         asked = [stop - start for start, stop in pairwise(cuts)]
@@ -106,16 +114,11 @@ class Worker:
                 f"layer {number}, part {part}: {sum(came):,} rows came where {sum(asked):,} were "
                 f"asked for; remove {self.cut.folder} and run again"
             )
-        # Summed in float32, whatever they came in: a sum of T in bfloat16 would lose most of them.
         width = self.inputs.model.layers[number - 1].neighbour.out_features
-        table_UH = torch.empty((max(1, cuts[-1]), width), device=self.inputs.device)
-        if not cuts[-1]:
-            table_UH.zero_()  # padding points at a row, though nothing of it counts
-        at = 0
-        for rows in packed:
-            table_UH[at : at + len(rows)] = self._as_tensor(rows)
-            at += len(rows)
-        return table_UH
+        if not packed:  # padding points at a row, though nothing of it counts
+            return torch.zeros((1, width), device=self.inputs.device)
+        rows = np.concatenate(packed)
+        return torch.from_numpy(rows).view(self.inputs.storage).to(self.inputs.device)
 
     def _encoded(self, rows: npt.NDArray[np.int32]) -> Rows:
         """The encoder's output of rows of the catalog, which lie in many files."""
@@ -134,24 +137,24 @@ class Worker:
             return read_rows(self.cut.file("weights", part))
         return self.inputs.table.weights[self.cut.block(part)]
 
-    def _blocks(self, part: int) -> Iterator[slice]:
-        count, size = self.cut.size(part), self.cut.job.settings.block
-        for start in range(0, count, size):
-            yield slice(start, min(count, start + size))
+    def _own_tiles(self, part: int) -> Iterator[slice]:
+        return self._tiles(slice(0, self.cut.size(part)))
+
+    def _tiles(self, rows: slice) -> Iterator[slice]:
+        return cut(rows, min(_TILE, self.cut.job.settings.block))
 
     def _kept(self, h_BD: Tensor, is_last: bool) -> Rows:
         """Representations as a file has them; after the last layer, embeddings in float32."""
-        return _as_numpy(head_block(self.inputs.model, h_BD) if is_last else self._stored(h_BD))
-
-    def _stored(self, h_BD: Tensor) -> Tensor:
-        return h_BD.to(self.inputs.storage)
+        if is_last:
+            return _as_numpy(head_block(self.inputs.model, h_BD))
+        return _as_numpy(h_BD.to(self.inputs.storage))
 
     def _loaded(self, rows: Rows) -> Tensor:
-        return self._as_tensor(rows).to(self.inputs.device).float()
+        return self._moved(rows).view(self.inputs.storage)
 
-    def _as_tensor(self, rows: Rows) -> Tensor:
+    def _moved(self, rows: Rows) -> Tensor:
         # A copy: files and objects are mapped read-only, which torch warns about.
-        return torch.from_numpy(np.array(rows)).view(self.inputs.storage)
+        return torch.from_numpy(np.array(rows)).to(self.inputs.device)
 
 
 def _as_numpy(h_BD: Tensor) -> Rows:

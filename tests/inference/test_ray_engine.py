@@ -17,6 +17,7 @@ from pinsage.config import parse_config
 from pinsage.errors import ClusterError, GraphError
 from pinsage.inference.engine import EMBEDDINGS, Engine
 from pinsage.inference.ray_engine import RayEngine, choose_parts
+from pinsage.inference.stage import choose_engine
 from pinsage.store import Store
 from tests.inference.engine_contract import TOLERANCE, EngineContract, embedded, make_case
 from tests.inference.ray_nodes import ray_leaves_processes, ray_nodes
@@ -120,6 +121,7 @@ def test_the_stage_makes_the_artifact_that_the_local_engine_made(
         config, Store(tmp_path), tiny_run.ingest, tiny_run.full_graph, tiny_run.full_table,
         tiny_run.train,
     )  # fmt: skip
+    assert isinstance(choose_engine(config.embed), RayEngine)
     assert made.path.name == tiny_run.embed.path.name
     found, expected = (np.load(each.file(EMBEDDINGS)) for each in (made, tiny_run.embed))
     np.testing.assert_allclose(found, expected, atol=1e-5)
