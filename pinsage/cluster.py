@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 from pinsage.errors import ClusterError, MissingExtraError
 
 LOCAL = "local"
-_LOOPBACK = "127.0.0.1"
+# Ray takes the host's address in the place of 127.0.0.1; all of 127/8 is this machine on Linux.
+_LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 _KNOCK = 10.0  # seconds
 # Nothing is reported to anybody; a library's progress lines are not ours.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}

@@ -73,16 +73,8 @@ def block_bounds(num_items: int, parts: int) -> Bounds:
 
 
 def need_of(neighbors: Places, bounds: Bounds) -> Need:
-    """The need of a part, given its rows of the table as places, int32 [B, T], -1 for none.
-
-    Raises GraphError where a neighbour lies beyond the last item.
-    """
+    """The need of a part, given its rows of the table as places, int32 [B, T], -1 for none."""
     num_items = int(bounds[-1])
-    if neighbors.size and int(neighbors.max()) >= num_items:
-        raise GraphError(
-            f"neighbours must be rows below {num_items} (got {int(neighbors.max())}); rebuild the "
-            f"neighbourhoods of this catalog"
-        )
     places, local = _distinct(np.ascontiguousarray(neighbors), num_items)
     return Need(places, np.searchsorted(places, bounds).astype(np.int64), local)
 
@@ -92,9 +84,11 @@ def locality_order(neighbors: Places, weights: npt.NDArray[np.float32]) -> Order
 
     Labels propagate (Raghavan et al. 2007) among clusters of bounded size, from coarse to fine:
     a level splits each cluster of the one before. One thread, a few passes over the table, the
-    same order every time. Memory is 12 bytes an item, and 4 more a level.
+    same order every time. Memory is 12 bytes an item, and 4 more a level. Raises GraphError where a
+    neighbour lies beyond the last item.
     """
     num_items = len(neighbors)
+    _check(neighbors, num_items)
     labels: list[Places] = [np.zeros(num_items, dtype=np.int32)]
     for divisor in _LEVELS:
         limit = num_items // divisor
@@ -120,9 +114,21 @@ def count_rows(neighbors: Places, order: Order, parts: int) -> tuple[int, int]:
 
 
 def placed_neighbors(neighbors: Places, order: Order, start: int, stop: int) -> Places:
-    """The table's rows of the items at places `start` to `stop`, as places, int32 [B, T]."""
+    """The table's rows of the items at places `start` to `stop`, as places, int32 [B, T].
+
+    Raises GraphError where a neighbour lies beyond the last item.
+    """
     block = neighbors[order.rows[start:stop]]
+    _check(block, len(order.rows))
     return np.where(block >= 0, order.places[block], np.int32(-1))
+
+
+def _check(neighbors: Places, num_items: int) -> None:
+    if neighbors.size and int(neighbors.max()) >= num_items:
+        raise GraphError(
+            f"neighbours must be rows below {num_items} (got {int(neighbors.max())}); rebuild the "
+            f"neighbourhoods of this catalog"
+        )
 
 
 @numba.njit(inline="always")

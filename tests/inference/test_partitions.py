@@ -127,5 +127,8 @@ def test_communities_that_the_catalog_scatters_are_put_together() -> None:
 
 
 def test_a_neighbour_beyond_the_last_item_is_refused() -> None:
+    neighbors = np.array([[1], [3], [0]], dtype=np.int32)
     with pytest.raises(GraphError, match=r"rows below 3 \(got 3\)"):
-        need_of(np.array([[3]], dtype=np.int32), block_bounds(3, 1))
+        placed_neighbors(neighbors, Order.catalog(3), 0, 2)
+    with pytest.raises(GraphError, match=r"rows below 3 \(got 3\)"):
+        locality_order(neighbors, weights_of(neighbors))
