@@ -162,8 +162,31 @@ def _stage_command(stage: str) -> Callable[..., None]:
     return command
 
 
+def _embed_command(
+    config_file: ConfigNeeded,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="local|ray", help="Where to compute; else as embed.engine says."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|local",
+            help="The Ray cluster; `local` starts one on this machine. Else as embed.address says.",
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    given = {"engine": engine, "address": address}
+    chosen = [f"embed.{name}={value}" for name, value in given.items() if value is not None]
+    _stage_command("embed")(config_file, [*(overrides or ()), *chosen], as_json)
+
+
 for _stage, _help in STAGE_FLOWS.items():
-    app.command(_stage, help=_help, rich_help_panel=_PANEL)(_stage_command(_stage))
+    app.command(_stage, help=_help, rich_help_panel=_PANEL)(
+        _embed_command if _stage == "embed" else _stage_command(_stage)
+    )
 
 
 def _run_flow(name: str, config: Config, **parameters: Any) -> Any:

@@ -184,6 +184,7 @@ def test_long_stages_say_how_far_they_are(tiny_config: Config) -> None:
 # rest only says how artifacts are kept, errors worded and progress told.
 PLUMBING = {
     "pinsage",
+    "pinsage.cluster",
     "pinsage.config",
     "pinsage.errors",
     "pinsage.files",

@@ -58,9 +58,14 @@ class EmbedConfig(Settings):
     """Address of the Ray cluster; `local` starts one on this machine for the run."""
     partitions: int = Field(0, ge=0, le=100_000)
     """Parts that a cluster computes in; 0 takes two for each of its CPUs."""
+    order: Literal["auto", "catalog", "locality"] = "auto"
+    """Order that a cluster cuts its parts in: `locality` finds one in which neighbours are near,
+    and less travels; `auto` does so on several machines."""
 
 
-CHANGES_NO_EMBEDDING = frozenset({"graph", "block", "device", "engine", "address", "partitions"})
+CHANGES_NO_EMBEDDING = frozenset(
+    {"graph", "block", "device", "engine", "address", "partitions", "order"}
+)
 """Settings of `EmbedConfig` that say where and how, not what: a graph is an input of its own."""
 
 

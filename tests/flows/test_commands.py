@@ -143,3 +143,25 @@ def test_the_most_popular_items_are_shown_where_no_title_is_well_known(
     counts = pq.read_table(tiny_run.ingest.path / "interactions.parquet").to_pandas()
     degree = counts["item_row"].value_counts()
     assert sorted(degree[rows]) == sorted(degree.nlargest(3))
+
+
+def test_embed_takes_its_engine_and_cluster_as_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "films.toml"
+    file.write_text('name = "films"\n[data.interactions]\npath = "plays.csv"\n')
+    seen: list[Any] = []
+
+    def noted(name: str, config: Any) -> Any:
+        seen.append((name, config.embed.engine, config.embed.address))
+        return SimpleNamespace(path=tmp_path, reused=False)
+
+    monkeypatch.setattr("flows.commands._run_flow", noted)
+    options = ("--engine", "ray", "--address", "127.0.0.2:6379")
+    assert invoke("embed", "-c", str(file), *options).exit_code == 0
+    assert invoke("embed", "-c", str(file), "--set", "embed.engine=ray").exit_code == 0
+    assert seen == [("embed", "ray", "127.0.0.2:6379"), ("embed", "ray", "local")]
+    refused = invoke("embed", "-c", str(file), "--engine", "spark")
+    assert refused.exit_code == 2
+    assert "embed.engine" in refused.stderr
+    assert len(seen) == 2
