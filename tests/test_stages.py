@@ -181,7 +181,7 @@ def test_long_stages_say_how_far_they_are(tiny_config: Config) -> None:
 
 
 # What every module may use without being in a stage's key: settings are in it by value, and the
-# rest only says how artifacts are kept, errors worded and progress told.
+# rest only says how artifacts are kept, a cluster is reached, errors worded and progress told.
 PLUMBING = {
     "pinsage",
     "pinsage.cluster",

@@ -32,7 +32,11 @@ class NeighbourhoodConfig(Settings):
     more popular, for whoever wants to push new items."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """What walks: the table is the same to the bit. `auto` takes a GPU if there is one that the
-    graph fits on."""
+    graph fits on. A cluster walks on its CPUs."""
+    engine: Literal["local", "ray"] = "local"
+    """`local` walks on this machine; `ray` on a cluster (extra `ray`): the same table."""
+    address: str = "local"
+    """Address of the Ray cluster; `local` starts one on this machine for the walks."""
 
     @model_validator(mode="after")
     def _has_room(self) -> NeighbourhoodConfig:
@@ -43,8 +47,17 @@ class NeighbourhoodConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _walks_on_one(self) -> NeighbourhoodConfig:
+        if self.engine == "ray" and self.device == "cuda":
+            raise ValueError(
+                "a cluster walks on its CPUs: set device to 'cpu', or engine to 'local' "
+                "(got device 'cuda' and engine 'ray')"
+            )
+        return self
 
-CHANGES_NO_NEIGHBOUR = frozenset({"device"})
+
+CHANGES_NO_NEIGHBOUR = frozenset({"device", "engine", "address"})
 """Fields of `NeighbourhoodConfig` that change only how fast the same table is made: they stay out
 of an artifact's key."""
 
@@ -202,6 +215,12 @@ class TrainingConfig(Settings):
     processes: int = Field(1, ge=1, le=4096)
     """Processes that each train on an equal part of every step's pairs, with `threads` threads or
     a GPU of their own; `batch_size` is that of all of them together."""
+    launcher: Literal["processes", "ray"] = "processes"
+    """What starts them: `processes` on this machine, or a command such as torchrun's in
+    PINSAGE_LAUNCH; `ray` on a cluster (extra `ray`), which also starts them anew where one dies.
+    All hosts share `root`."""
+    address: str = "local"
+    """Address of the Ray cluster; `local` starts one on this machine for the training."""
     checkpoint_steps: int = Field(200, ge=1)
     """Steps between checkpoints; one is written at each epoch's end as well."""
     checkpoints_kept: int = Field(2, ge=1, le=1000)
@@ -221,6 +240,8 @@ class TrainingConfig(Settings):
         return self
 
 
-CHANGES_NO_WEIGHT = frozenset({"workers", "prefetch", "checkpoint_steps", "checkpoints_kept"})
+CHANGES_NO_WEIGHT = frozenset(
+    {"workers", "prefetch", "launcher", "address", "checkpoint_steps", "checkpoints_kept"}
+)
 """Fields of `TrainingConfig` that change only how fast or how safely the same weights are
 reached: they stay out of an artifact's key, and a checkpoint is resumed with others."""

@@ -126,16 +126,17 @@ def neighbourhoods_of(
             f"items to walk from must lie in [0, {graph.num_items}) (got {item_rows.min()} to "
             f"{item_rows.max()}); take them from the data that the graph was built of"
         )
-    return Neighbourhoods(*_walk(walkable(graph), settings, seed, threads, item_rows))
+    return Neighbourhoods(*walked_rows(walkable(graph), settings, seed, threads, item_rows))
 
 
-def _walk(
+def walked_rows(
     ways: tuple[Edges, Edges],
     settings: NeighbourhoodConfig,
     seed: int,
     threads: int | None,
     item_rows: Indices,
 ) -> Rows:
+    """Rows of some items, on the CPU; `ways` are a graph's as `walkable` gives them."""
     neighbors = np.full((len(item_rows), settings.size), EMPTY, dtype=np.int32)
     weights = np.zeros(neighbors.shape, dtype=np.float32)
     fill_table(
@@ -158,7 +159,7 @@ def walker(
         on_gpu = walks_on_gpu(graph, settings, seed)
         if on_gpu is not None:
             return on_gpu
-    return partial(_walk, walkable(graph), settings, seed, None)
+    return partial(walked_rows, walkable(graph), settings, seed, None)
 
 
 def _walks(settings: NeighbourhoodConfig, seed: int) -> Walks:

@@ -7,7 +7,7 @@ a stage looks for it each time that it is built.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,17 +78,21 @@ class KeptRows:
             "num_changed_contexts": self._reach.num_changed_contexts,
         }
 
-    def rows(self, items: Indices, walk: Callable[[Indices], Rows]) -> tuple[Rows, int]:
-        """Rows of some items, and how many of them had to be walked."""
+    def to_walk(self, items: Indices) -> Indices:
+        """Those of some items that have to be walked from."""
+        return items[self._reach.items[items]]
+
+    def rows(self, items: Indices, walked: Rows) -> Rows:
+        """Rows of some items; `walked` are those of `to_walk`."""
         again = self._reach.items[items]
         neighbors = np.full((len(items), self._table.size), EMPTY, dtype=np.int32)
         weights = np.zeros(neighbors.shape, dtype=np.float32)
-        neighbors[again], weights[again] = walk(items[again])
+        neighbors[again], weights[again] = walked
         copied = ~again
         copied[copied] = self._had_contexts[items[copied]]
         neighbors[copied] = self._table.neighbors[items[copied]]
         weights[copied] = self._table.weights[items[copied]]
-        return (neighbors, weights), int(again.sum())
+        return neighbors, weights
 
 
 def _tell(error: ArtifactError) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from pinsage.config import NeighbourhoodConfig
-from pinsage.graph.bipartite import BipartiteGraph
-from pinsage.graph.neighbourhoods import walker
+from pinsage.graph.bipartite import BipartiteGraph, Indices
+from pinsage.graph.engines import walking
 from pinsage.graph.previous import KeptRows, Previous
 from pinsage.graph.unfinished import UnfinishedTable
 from pinsage.progress import Listener, Pace
 from pinsage.store import Facts, Workspace
 
 BLOCK_BYTES = 1 << 26  # of the table: seconds of walking, so that a kill costs no more
+_TASK_BYTES = 1 << 24  # on a cluster: small enough to share out evenly, long enough to be worth it
 
 
 def write_neighbourhoods(
@@ -48,21 +50,31 @@ def walked_table(
 ) -> tuple[UnfinishedTable, Facts]:
     """The finished table in the workspace's scratch folder, and how it came about.
 
-    Memory: a block's rows and a bool an item, beside the graph.
+    Memory: a block's rows and a bool an item, beside the graph; of a cluster, as many blocks as
+    it walks at once.
     """
     table = UnfinishedTable(work.scratch, graph.num_items, settings.size)
     facts: Facts = {"kept_from": ""}
     if not table.is_finished:
-        walk = walker(graph, settings, seed)
         kept = KeptRows(previous, graph, settings.length) if previous else None
         facts = kept.facts if kept else facts
         pace = Pace(listener, "walking", "items", graph.num_items, table.finished.rows)
-        block = max(1, BLOCK_BYTES // (8 * settings.size))
-        while not table.is_finished:
-            first = table.finished.rows
-            items = np.arange(first, min(first + block, graph.num_items), dtype=np.int32)
-            rows, walked = kept.rows(items, walk) if kept else (walk(items), len(items))
-            table.append(rows, walked)
-            pace.add(len(items))
+        size = _TASK_BYTES if settings.engine == "ray" else BLOCK_BYTES
+        blocks = list(_blocks(table.finished.rows, graph.num_items, size // (8 * settings.size)))
+        asked = (kept.to_walk(items) if kept else items for items in map(_items, blocks))
+        with walking(graph, settings, seed, asked) as found:
+            for block, rows in zip(blocks, found, strict=True):
+                whole = kept.rows(_items(block), rows) if kept else rows
+                table.append(whole, len(rows[0]))
+                pace.add(len(block))
     walked = table.finished.walked
     return table, {**facts, "num_walked": walked, "num_kept": graph.num_items - walked}
+
+
+def _blocks(first: int, num_items: int, size: int) -> Iterator[range]:
+    size = max(1, size)
+    return (range(at, min(at + size, num_items)) for at in range(first, num_items, size))
+
+
+def _items(block: range) -> Indices:
+    return np.arange(block.start, block.stop, dtype=np.int32)

@@ -28,7 +28,15 @@ def walkable(graph: BipartiteGraph) -> tuple[Edges, Edges]:
 def _edges(indptr: Any, indices: Any, thresholds: Any) -> Edges:
     slots = np.empty(len(indptr) - 1, dtype=np.uint64)
     _pack(np.asarray(indptr), START_BITS, slots)
-    return Edges(slots, indices.view(np.uint32), thresholds)
+    return Edges(*map(_read_only, (slots, indices.view(np.uint32), thresholds)))
+
+
+def _read_only(array: Any) -> Any:
+    # Mapped files and a cluster's shared arrays can only be read: one compiled kernel for all.
+    if array is not None:
+        array = np.asarray(array).view()
+        array.flags.writeable = False
+    return array
 
 
 @numba.njit(parallel=True, cache=True)

@@ -6,7 +6,7 @@ one to the other. A worker that fails, or is killed, ends all of them and the st
 the checkpoints stay, and the next run goes on from them.
 
 Several hosts, or torchrun on one: the command in PINSAGE_LAUNCH starts the workers instead, as
-`torchrun --nproc-per-node 4 …`; hosts must share the folder `root`.
+`torchrun --nproc-per-node 4 …`; or Ray does (`ray_launch.py`). Hosts must share the folder `root`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from pathlib import Path
 
 from pinsage.config import Config, parse_config
 from pinsage.errors import TrainingError
+from pinsage.files import is_alive
 from pinsage.store import Facts, Workspace
 from pinsage.training.loop import EpochReport
 
 COMMAND = "PINSAGE_LAUNCH"
 EXPECTED, UNEXPECTED = 2, 1  # exit codes of a worker that left its error in words
 _WORKER = ("-m", "pinsage.training.worker")
+_ON_RAY = ("-m", "pinsage.training.ray_launch")
 _TICK = 0.1  # seconds between two looks at the workers
+_PATIENCE = 0.5  # seconds between a worker's two looks at who started it
 _ADDRESS = {"MASTER_ADDR", "MASTER_PORT"}  # another job's, that this one happens to be part of
 
 
@@ -68,14 +71,14 @@ class Exchange:
         return self.folder / "meeting"
 
     def ask(self, config: Config, sources: Sources, work: Workspace) -> None:
-        """Write the request."""
+        """Write the request, with whole paths: a worker may be in another folder."""
         tree = {
-            "config": config.model_dump(mode="json"),
+            "config": {**config.model_dump(mode="json"), "root": config.root.absolute()},
             "sources": asdict(sources),
             "work": asdict(work),
             "owner": [socket.gethostname(), os.getpid()],
         }
-        self.request.write_text(json.dumps(tree, default=str))
+        self.request.write_text(json.dumps(tree, default=_whole))
 
     def read(self) -> tuple[Config, Sources, Workspace, tuple[str, int]]:
         """The request: configuration, sources, workspace, and host and id of who waits for it."""
@@ -85,19 +88,28 @@ class Exchange:
         sources = Sources(**{name: Path(path) for name, path in tree["sources"].items() if path})
         return parse_config(tree["config"]), sources, Workspace(**work), tuple(tree["owner"])
 
+    def begin(self) -> None:
+        """Forget what a leader that has died had told: the one in its place tells it all again."""
+        self._epochs.unlink(missing_ok=True)
+
     def report(self, report: EpochReport) -> None:
         """Tell the stage of an epoch."""
-        with (self.folder / "epochs.jsonl").open("a") as handle:
+        with self._epochs.open("a") as handle:
             handle.write(json.dumps(asdict(report)) + "\n")
 
-    def reports(self, done: int) -> list[EpochReport]:
-        """What was told of epochs after the first `done`."""
+    def reports(self, after: int) -> list[EpochReport]:
+        """What was told of epochs after number `after`."""
         try:
-            text = (self.folder / "epochs.jsonl").read_text()
+            text = self._epochs.read_text()
         except FileNotFoundError:
             return []
         whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        return [EpochReport(**json.loads(line)) for line in whole[done:]]
+        told = [EpochReport(**json.loads(line)) for line in whole]
+        return [report for report in told if report.epoch > after]
+
+    @property
+    def _epochs(self) -> Path:
+        return self.folder / "epochs.jsonl"
 
     def fail(self, rank: int, message: str) -> None:
         """Leave a worker's error."""
@@ -127,18 +139,19 @@ def train_in_processes(
 ) -> Facts:
     """Train in `training.processes` workers; the model is in `work.path` afterwards.
 
-    Raises TrainingError where a worker fails or is killed: soon after, with its words.
+    Raises TrainingError where a worker fails or is killed: soon after, with its words. On Ray one
+    that is killed is replaced, a few times.
     """
     work.scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work.scratch, prefix="exchange-") as name:
-        exchange, heard = Exchange(Path(name)), 0
+        exchange, last = Exchange(Path(name).absolute()), -1
         exchange.ask(config, sources, work)
-        with _started(config.training.processes, exchange) as workers:
+        with _started(config, exchange) as workers:
             running = True
             while running:
                 running = _any_running(workers, exchange)
-                for report in exchange.reports(heard):
-                    heard += 1
+                for report in exchange.reports(last):
+                    last = report.epoch
                     if on_epoch is not None:
                         on_epoch(report)
                 time.sleep(_TICK if running else 0.0)
@@ -147,17 +160,17 @@ def train_in_processes(
 
 @contextmanager
 def _started(
-    num_processes: int, exchange: Exchange
+    config: Config, exchange: Exchange
 ) -> Iterator[dict[int | None, subprocess.Popen[bytes]]]:
     """The workers by rank, or one command that starts them all; they end with the block."""
-    command = shlex.split(os.environ.get(COMMAND, ""))
-    ranks: list[int | None] = [None] if command else [*range(num_processes)]
+    size, command = config.training.processes, _command(config)
+    ranks: list[int | None] = [None] if command else [*range(size)]
     workers: dict[int | None, subprocess.Popen[bytes]] = {}
     try:
         for rank in ranks:
             workers[rank] = subprocess.Popen(  # noqa: S603, the operator's own command, or ours
-                [*(command or [sys.executable]), *_WORKER, str(exchange.request)],
-                env=None if rank is None else _environment(rank, num_processes),
+                [*(command or [sys.executable, *_WORKER]), str(exchange.request)],
+                env=None if rank is None else _environment(rank, size),
                 start_new_session=True,  # Ctrl-C is the stage's, which then ends them
             )
         yield workers
@@ -166,6 +179,19 @@ def _started(
             if worker.poll() is None:
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
+
+
+def _command(config: Config) -> list[str]:
+    """What starts all workers; empty where each is to be started by itself."""
+    given = shlex.split(os.environ.get(COMMAND, ""))
+    if config.training.launcher != "ray":
+        return [*given, *_WORKER] if given else []
+    if given:
+        raise TrainingError(
+            f"training.launcher is ray, and {COMMAND} says that something else starts the "
+            f"workers (got {os.environ[COMMAND]!r}): unset it, or set the launcher to processes"
+        )
+    return [sys.executable, *_ON_RAY]
 
 
 def _environment(rank: int, size: int) -> Mapping[str, str]:
@@ -198,12 +224,24 @@ def _explain(rank: int | None, code: int, size: int, exchange: Exchange) -> str:
     said = exchange.error(rank)
     if said and code == EXPECTED:
         return said
-    who = f"training process {rank} of {size}" if rank is not None else f"{COMMAND}'s command"
+    who = f"training process {rank} of {size}" if rank is not None else "what started the processes"
     how = f"was killed by {_signal(code)}" if code < 0 else f"ended with exit code {code}"
     return (
         f"{who} {how}, so the others were ended too; the checkpoints are whole: run again to go "
         f"on from the last one" + (f". It said: {said}" if said else "")
     )
+
+
+def end_with(parent: int, host: str, stage: int) -> None:
+    """End this process at once where its parent, or the stage on this host, is gone."""
+    here = host == socket.gethostname()
+    while os.getppid() == parent and (not here or is_alive(stage)):
+        time.sleep(_PATIENCE)
+    os._exit(UNEXPECTED)
+
+
+def _whole(path: object) -> str:
+    return str(Path(str(path)).absolute())
 
 
 def _signal(code: int) -> str:
@@ -214,7 +252,10 @@ def _signal(code: int) -> str:
 
 
 def as_argument(argument: str) -> Exchange:
-    """The exchange that a worker is pointed to. Raises TrainingError where there is none."""
+    """The exchange that a worker, or who starts them, is pointed to.
+
+    Raises TrainingError where there is none.
+    """
     request = Path(argument)
     if not request.is_file():
         raise TrainingError(

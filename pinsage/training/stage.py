@@ -52,7 +52,7 @@ def write_trained(
     Raises TrainingError where training cannot go on, or one of its processes fails.
     """
     sources = Sources(parts, graph, table, champion)
-    if config.training.processes > 1:
+    if config.training.processes > 1 or config.training.launcher == "ray":
         return train_in_processes(config, sources, work, on_epoch)
     return train_part(config, sources, work, on_epoch, Team(), pick_device(config.training.device))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,9 @@ from pinsage.errors import TrainingError
 from pinsage.model.pinsage import Nodes, PinSage
 
 Replica = Callable[[Nodes, int], Tensor]
+# Others wait this long for the leader, which validates alone; a process that dies is noticed
+# at once by whoever started it.
+LONGEST_WAIT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)

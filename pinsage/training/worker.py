@@ -8,27 +8,18 @@ killed leaves nobody who would write into its checkpoints.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
-import time
 import traceback
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from pinsage.errors import PinSageError, TrainingError
-from pinsage.files import is_alive
-from pinsage.training.launch import EXPECTED, UNEXPECTED, Exchange, as_argument
+from pinsage.training.launch import EXPECTED, UNEXPECTED, Exchange, as_argument, end_with
 from pinsage.training.stage import pick_device, train_part
-from pinsage.training.team import Team
-
-# Others wait this long for the leader, which validates alone; a process that dies is noticed
-# at once by whoever started it.
-_LONGEST_WAIT = timedelta(hours=2)
-_TICK = 0.5  # seconds between two looks at who started this
+from pinsage.training.team import LONGEST_WAIT, Team
 
 
 def main(argument: str) -> int:
@@ -48,7 +39,7 @@ def main(argument: str) -> int:
 
 def _work(rank: int, exchange: Exchange) -> None:
     config, sources, work, owner = exchange.read()
-    threading.Thread(target=_end_with, args=(os.getppid(), *owner), daemon=True).start()
+    threading.Thread(target=end_with, args=(os.getppid(), *owner), daemon=True).start()
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != config.training.processes:
         raise TrainingError(
@@ -72,15 +63,7 @@ def _join(rank: int, size: int, device: torch.device, meeting: Path) -> None:
     store = None
     if "MASTER_ADDR" not in os.environ:
         store = dist.FileStore(str(meeting), size)  # type: ignore[attr-defined] # public, says its page
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_LONGEST_WAIT)
-
-
-def _end_with(parent: int, host: str, stage: int) -> None:
-    """End this process at once where its parent, or the stage on this host, is gone."""
-    here = host == socket.gethostname()
-    while os.getppid() == parent and (not here or is_alive(stage)):
-        time.sleep(_TICK)
-    os._exit(UNEXPECTED)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=LONGEST_WAIT)
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 from pinsage import stages
 from pinsage.config import parse_config
-from pinsage.graph import stage
+from pinsage.graph import engines, stage
 from pinsage.store import Store, open_artifact
 import pinsage.content.stand_ins
 
 config = parse_config(json.loads(sys.argv[1]))
 graph, ingested = (open_artifact(Path(path)) for path in sys.argv[2:4])
 stage.BLOCK_BYTES = 1
-walker = stage.walker
+walker = engines.walker
 
 def telling(*arguments):
     walk = walker(*arguments)
@@ -44,7 +44,7 @@ def finished():
     marks = list((config.root / "scratch" / "neighbourhoods").glob("*/finished.json"))
     return json.loads(marks[0].read_text())["rows"] if marks else 0
 
-stage.walker = telling
+engines.walker = telling
 chance = random.Random(5)
 for rows in [*map(int, sys.argv[4:]), None]:
     child = os.fork()

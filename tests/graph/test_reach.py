@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import settings as few
@@ -98,21 +97,16 @@ def test_kept_and_walked_rows_are_those_of_a_full_build(
     old, new = pair
     settings = NeighbourhoodConfig(size=size, walks=12, length=length, restart=restart)
     kept = KeptRows(Previous("key", old, build_neighbourhoods(old, settings, seed)), new, length)
-    walked: list[int] = []
-
-    def walk(items: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-        walked.extend(items.tolist())
-        return walker(new, settings, seed)(items)
-
-    items = np.arange(new.num_items, dtype=np.int32)
-    parts = [kept.rows(part, walk) for part in np.array_split(items, 3)]
+    walk = walker(new, settings, seed)
+    blocks = np.array_split(np.arange(new.num_items, dtype=np.int32), 3)
+    parts = [kept.rows(block, walk(kept.to_walk(block))) for block in blocks]
     whole = build_neighbourhoods(new, settings, seed)
-    np.testing.assert_array_equal(np.concatenate([rows[0] for rows, _ in parts]), whole.neighbors)
+    np.testing.assert_array_equal(np.concatenate([rows[0] for rows in parts]), whole.neighbors)
     np.testing.assert_array_equal(
-        np.concatenate([rows[1] for rows, _ in parts]).view(np.int32), whole.weights.view(np.int32)
+        np.concatenate([rows[1] for rows in parts]).view(np.int32), whole.weights.view(np.int32)
     )
-    assert walked == np.flatnonzero(Reach.between(old, new, length).items).tolist()
-    assert sum(count for _, count in parts) == len(walked)
+    asked = np.concatenate([kept.to_walk(block) for block in blocks])
+    assert asked.tolist() == np.flatnonzero(Reach.between(old, new, length).items).tolist()
 
 
 # 0 – a – 1 – b – 2 – c – 3 – d – 4: one hop a letter
@@ -164,9 +158,9 @@ def test_rows_that_stand_ins_had_are_empty_again() -> None:
     filled = Neighbourhoods(walked.neighbors.copy(), walked.weights.copy(), np.ones(3))
     filled.neighbors[2], filled.weights[2] = [1, 0], [0.75, 0.25]
     kept = KeptRows(Previous("key", graph, filled), graph, settings.length)
-    (neighbors, weights), count = kept.rows(
-        np.arange(3, dtype=np.int32), walker(graph, settings, 1)
-    )
-    assert count == 0
+    items = np.arange(3, dtype=np.int32)
+    asked = kept.to_walk(items)
+    assert len(asked) == 0
+    neighbors, weights = kept.rows(items, walker(graph, settings, 1)(asked))
     assert neighbors.tolist() == walked.neighbors.tolist() == [[1, -1], [0, -1], [-1, -1]]
     assert weights.tolist() == walked.weights.tolist()

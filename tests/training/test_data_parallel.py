@@ -133,8 +133,8 @@ def test_an_expected_error_in_a_process_is_the_stages_own(train: Train) -> None:
 def test_a_worker_ends_with_whoever_started_it(tmp_path: Path) -> None:
     owner = [socket.gethostname(), os.getpid()]
     waits = (
-        "import os, sys, time; from threading import Thread; from pinsage.training import worker;"
-        "Thread(target=worker._end_with, args=(os.getppid(), *eval(sys.argv[1]))).start();"
+        "import os, sys, time; from threading import Thread; from pinsage.training import launch;"
+        "Thread(target=launch.end_with, args=(os.getppid(), *eval(sys.argv[1]))).start();"
         "print('up', flush=True); time.sleep(60)"
     )
     starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
