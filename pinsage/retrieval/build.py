@@ -39,7 +39,12 @@ def choose_kind(settings: IndexConfig, num_items: int) -> str:
 
 
 def build_index(
-    matrix: Matrix, kind: str, settings: IndexConfig, seed: int, trial: Trial | None, threads: int = 1
+    matrix: Matrix,
+    kind: str,
+    settings: IndexConfig,
+    seed: int,
+    trial: Trial | None,
+    threads: int = 1,
 ) -> Any:
     """A FAISS index of the rows of float32 [N, d]; `trial` is what its search is tuned with."""
     faiss = load_faiss()
@@ -50,7 +55,7 @@ def build_index(
     return index
 
 
-def _exact(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int) -> Any:
+def _exact(faiss: Any, matrix: Matrix, _settings: IndexConfig, _seed: int) -> Any:
     index = faiss.IndexFlatIP(matrix.shape[1])
     index.add(matrix)
     return index
@@ -105,7 +110,7 @@ def _lists_for(num_items: int) -> int:
     return int(2 ** round(np.log2(max(1.0, 2 * np.sqrt(num_items)))))
 
 
-def _tune_hnsw(faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
+def _tune_hnsw(_faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
     def reach(width: int) -> float:
         index.hnsw.efSearch = width
         return _recall(index, trial)
@@ -135,7 +140,7 @@ def _tune_ivfpq(faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> 
     _, lists.nprobe, index.k_factor = min(costs)
 
 
-def _tune_binary(faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
+def _tune_binary(_faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
     def reach(factor: int) -> float:
         index.k_factor = factor
         return _recall(index, trial)

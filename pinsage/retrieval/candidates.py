@@ -62,7 +62,6 @@ def finish(
     held: Any,
     rows: Any,
     counts: Any,
-    floors: Any,
     best: Any,
     best_rows: Any,
 ) -> None:

@@ -102,7 +102,7 @@ class ExactSearch:
             take(multiply(tile), ids, self.vectors, queries, errors, k, *state)
         best = np.empty((len(queries), k), dtype=np.float32)
         best_rows = np.empty((len(queries), k), dtype=np.int64)
-        finish(self.vectors, queries, errors, k, *state, best, best_rows)
+        finish(self.vectors, queries, errors, k, *state[:3], best, best_rows)
         return best, best_rows
 
 

@@ -13,7 +13,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 def kind_of(index: Any) -> str:
-    """`exact`, `hnsw`, `ivfpq` or `binary`. Raises ValueError for what this project never writes."""
+    """`exact`, `hnsw`, `ivfpq` or `binary`. Raises ValueError for any other."""
     faiss = load_faiss()
     if isinstance(index, faiss.IndexRefineFlat | faiss.IndexRefine):
         base = faiss.downcast_index(index.base_index)

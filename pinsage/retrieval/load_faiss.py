@@ -23,7 +23,7 @@ def load_faiss() -> Any:
 
 @contextmanager
 def with_threads(threads: int) -> Iterator[None]:
-    """FAISS takes so many threads. OpenMP keeps the number by calling thread: others keep theirs."""
+    """FAISS takes so many; OpenMP keeps it by calling thread: others have theirs."""
     faiss = load_faiss()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)

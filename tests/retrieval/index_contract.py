@@ -108,9 +108,7 @@ class IndexContract:
         assert (tmp_path / FILE).read_bytes() == (folder / FILE).read_bytes()
 
     @pytest.mark.parametrize("keep", [0, 3, 60, 0.3, 0.9, -1])
-    def test_a_truncated_file_is_an_error(
-        self, folder: Path, tmp_path: Path, keep: float
-    ) -> None:
+    def test_a_truncated_file_is_an_error(self, folder: Path, tmp_path: Path, keep: float) -> None:
         whole = (folder / FILE).read_bytes()
         size = int(keep * len(whole)) if 0 < keep < 1 else int(keep)
         (tmp_path / FILE).write_bytes(whole[:size])

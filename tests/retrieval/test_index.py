@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 
 from pinsage.config import IndexConfig, ModelConfig
 from pinsage.errors import ArtifactError
-from pinsage.retrieval.index import FILE, choose_kind, open_index, write_index
 from pinsage.retrieval.exact import ExactSearch
+from pinsage.retrieval.index import FILE, choose_kind, open_index, write_index
 from pinsage.retrieval.recall import Trial
 from pinsage.store import Facts
 from tests.retrieval.clusters import brute_force
@@ -92,9 +92,7 @@ class TestQueryMap:
         save_file({"query_map.weight": turn}, tmp_path / "model" / "weights.safetensors")
         np.save(tmp_path / "embeddings.npy", matrix)
         settings = IndexConfig(kind="ivfpq", recall=0.9)
-        facts = write_index(
-            tmp_path / "embeddings.npy", settings, 0, tmp_path, tmp_path / "model"
-        )
+        facts = write_index(tmp_path / "embeddings.npy", settings, 0, tmp_path, tmp_path / "model")
         index = open_index(tmp_path)
         queries = matrix[:2000] @ turn.T
         _, rows = index.search(queries, 100)
