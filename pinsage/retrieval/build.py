@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pinsage.config import IndexConfig
 from pinsage.retrieval.load_faiss import load_faiss, with_threads
+from pinsage.retrieval.pairing import balancing_turn
 from pinsage.retrieval.recall import Trial
 
 Matrix = npt.NDArray[np.float32]
@@ -24,7 +25,17 @@ _HNSW_WIDEST = 4096
 _TRAINED_ON = 40  # vectors a list; more make centres hardly better
 _ROUNDS = 8  # of k-means
 _LEAST_TRAINED = 16  # centres of a code of 4 bits
-_CANDIDATES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)  # scored in full, for each of those wanted
+_CANDIDATES = (
+    2.0,
+    3.0,
+    4.0,
+    6.0,
+    8.0,
+    12.0,
+    16.0,
+    32.0,
+    64.0,
+)  # scored in full, for each of those wanted
 _READ_TO_SCORED = 1 / 40  # what reading a code costs, measured in vectors scored in full
 _MARGIN = 0.003  # beyond the recall asked for: other queries are not those it was tuned with
 
@@ -74,16 +85,30 @@ def _ivfpq(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int) -> Any:
     parts = -(-matrix.shape[1] // 2)
     while matrix.shape[1] % parts:
         parts -= 1
-    base = faiss.index_factory(
-        matrix.shape[1], f"IVF{lists},PQ{parts}x4fsr", faiss.METRIC_INNER_PRODUCT
-    )
-    for clustering in (base.cp, base.pq.cp):
-        clustering.seed = seed % 2**31
-        clustering.min_points_per_centroid = 1  # so that a small catalog gives no warning
-    base.cp.niter = _ROUNDS
     rng = np.random.Generator(np.random.Philox(seed))
     size = min(len(matrix), max(_TRAINED_ON * lists, 256 * _LEAST_TRAINED))
-    base.train(matrix[np.sort(rng.permutation(len(matrix))[:size])])
+    sample = matrix[np.sort(rng.permutation(len(matrix))[:size])]
+    groups = faiss.Kmeans(
+        matrix.shape[1], lists, niter=_ROUNDS, spherical=True, seed=seed % 2**31,
+        min_points_per_centroid=1, max_points_per_centroid=_TRAINED_ON * 256,
+    )  # fmt: skip
+    groups.train(sample)
+    _, nearest = groups.index.search(sample, 1)
+    turn = balancing_turn(sample - groups.centroids[nearest[:, 0]], parts)
+    coded = faiss.index_factory(
+        matrix.shape[1], f"IVF{lists},PQ{parts}x4fsr", faiss.METRIC_INNER_PRODUCT
+    )
+    faiss.downcast_index(coded.quantizer).add(groups.centroids @ turn.T)
+    coded.pq.cp.seed = seed % 2**31
+    coded.pq.cp.min_points_per_centroid = 1  # so that a small catalog gives no warning
+    coded.train(sample @ turn.T)
+    turning = faiss.LinearTransform(matrix.shape[1], matrix.shape[1], False)
+    faiss.copy_array_to_vector(turn.ravel(), turning.A)
+    turning.is_trained = turning.is_orthonormal = True
+    base = faiss.IndexPreTransform(turning, coded)
+    for part in (turning, coded):
+        part.this.disown()
+    base.own_fields = True
     base.add(matrix)
     return _refined(faiss, base, matrix)
 

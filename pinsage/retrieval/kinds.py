@@ -17,6 +17,8 @@ def kind_of(index: Any) -> str:
     faiss = load_faiss()
     if isinstance(index, faiss.IndexRefineFlat | faiss.IndexRefine):
         base = faiss.downcast_index(index.base_index)
+        if isinstance(base, faiss.IndexPreTransform):
+            base = faiss.downcast_index(base.index)
         if isinstance(base, faiss.IndexIVFPQFastScan):
             return "ivfpq"
         if isinstance(base, faiss.IndexLSH):

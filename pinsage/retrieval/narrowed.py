@@ -52,10 +52,11 @@ def narrowed(index: Any, kind: str, allowed: Rows | None = None) -> Narrowed:
     lists = faiss.extract_index_ivf(index.base_index)
     probes = min(int(np.ceil(settings["lists_read"] / share)), lists.nlist)
     inner = faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+    turned = faiss.SearchParametersPreTransform(index_params=inner)
     parameters = faiss.IndexRefineSearchParameters(
-        k_factor=settings["candidates"], base_index_params=inner
+        k_factor=settings["candidates"], base_index_params=turned
     )
-    return Narrowed(index, settings, parameters, (bits, selector, inner))
+    return Narrowed(index, settings, parameters, (bits, selector, inner, turned))
 
 
 def _settings(index: Any, kind: str) -> dict[str, float]:

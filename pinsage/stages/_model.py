@@ -37,6 +37,7 @@ INDEXING = (
     "pinsage.retrieval.kinds",
     "pinsage.retrieval.load_faiss",
     "pinsage.retrieval.narrowed",
+    "pinsage.retrieval.pairing",
     "pinsage.retrieval.recall",
 )
 

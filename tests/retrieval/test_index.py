@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from pinsage.config import IndexConfig, ModelConfig
 from pinsage.errors import ArtifactError
+from pinsage.retrieval.build import choose_kind
 from pinsage.retrieval.exact import ExactSearch
-from pinsage.retrieval.index import FILE, choose_kind, open_index, write_index
+from pinsage.retrieval.index import FILE, open_index, write_index
 from pinsage.retrieval.recall import Trial
 from pinsage.store import Facts
 from tests.retrieval.clusters import brute_force
