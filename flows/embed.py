@@ -31,4 +31,4 @@ def index(config: Config) -> Artifact:
         past = upstream.graph(run, data, "train")
         trained = stages.train(run, data, past)
         _, embedded = upstream.embeddings(run, data, past, trained)
-        return stages.index(run, embedded)
+        return stages.index(run, embedded, trained)

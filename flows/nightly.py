@@ -51,7 +51,7 @@ def nightly(config: Config) -> NightlyResult:
         trained = stages.train(run, data, past)
         evaluated = stages.evaluate(run, data, past, trained)
         present, embedded = upstream.embeddings(run, data, past, trained)
-        indexed = stages.index(run, embedded)
+        indexed = stages.index(run, embedded, trained)
         shown = Shown(embedded, data.ingested, present.built)
         reported = stages.report(run, data, shown, trained, evaluated)
         version = stages.publish(

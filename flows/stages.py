@@ -241,10 +241,10 @@ def validate_embeddings(run: Run, data: Data, embedded: Artifact) -> Artifact:
     cache_policy=NO_CACHE,
     timeout_seconds=12 * HOUR,
 )
-def index(run: Run, embedded: Artifact) -> Artifact:
+def index(run: Run, embedded: Artifact, trained: Artifact) -> Artifact:
     """Build the nearest-neighbour index."""
     with run.stage("index") as record:
-        return record.keep(stages.index(run.config, run.store, embedded))
+        return record.keep(stages.index(run.config, run.store, embedded, trained))
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, timeout_seconds=HOUR)

@@ -31,6 +31,7 @@ from pinsage.console import (
 )
 from pinsage.embed_new import embed_new
 from pinsage.errors import ConfigError
+from pinsage.export import export
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
@@ -58,6 +59,7 @@ def command_line() -> typer.Typer:
     for command in (recommend, explain, published, rollback):
         app.command(rich_help_panel="Results")(command)
     app.command("embed-new", rich_help_panel="Results")(embed_new)
+    app.command(rich_help_panel="Results")(export)
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
     datasets.callback()(_no_options)  # a Typer app of one command would drop the command's name

@@ -129,7 +129,7 @@ def _run(config: Config) -> SimpleNamespace:
     run.full_graph = stages.graph(config, store, run.ingest, run.ingest)
     run.full_table = stages.neighbourhoods(config, store, run.full_graph, run.ingest)
     run.embed = stages.embed(config, store, run.ingest, run.full_graph, run.full_table, run.train)
-    run.index = stages.index(config, store, run.embed)
+    run.index = stages.index(config, store, run.embed, run.train)
     run.report = stages.report(
         config, store, ingested=run.ingest, parts=run.split, catalog=run.ingest,
         built=run.full_graph, trained=run.train, evaluated=run.evaluate, vectors=run.embed,

@@ -177,12 +177,13 @@ def test_the_options_of_the_command_line_are_these() -> None:
     where = ["--config", "-c", "--set", "--name", "--root"]
     options = options_of(typer.main.get_command(command_line()), "")
     core = {name: options[name] for name in ("config", "data fetch", "explain", "published")}
-    core |= {name: options[name] for name in ("embed-new", "recommend", "rollback")}
+    core |= {name: options[name] for name in ("embed-new", "export", "recommend", "rollback")}
     assert core == {
         "config": ["config_file", "--set", "--json"],
         "data fetch": ["name", "--to", "--mirror", "--json"],
         "embed-new": ["file", "--count", "-k", "--out", "--version", *where, "--json"],
         "explain": ["query", "item", "--count", "-k", "--contexts", *where, "--json"],
+        "export": ["--format", "--to", "--version", *where, "--json"],
         "published": [*where, "--json"],
         "recommend": ["item", "--count", "-k", *where, "--json"],
         "rollback": ["version", *where, "--yes", "-y", "--json"],

@@ -21,6 +21,7 @@ from pinsage.config import Config, parse_config
 from pinsage.errors import ArtifactError
 from pinsage.progress import Progress
 from pinsage.retrieval.published import load_published
+from pinsage.stages._model import INDEXING
 from pinsage.store import Artifact, FileEntry, Store, code_digest
 
 if TYPE_CHECKING:
@@ -262,4 +263,4 @@ def is_leaf(module: str) -> bool:
 
 
 def test_the_code_of_a_stage_is_in_its_manifest(tiny_run: SimpleNamespace) -> None:
-    assert tiny_run.index.manifest.code == code_digest(("pinsage.retrieval.index",))
+    assert tiny_run.index.manifest.code == code_digest(INDEXING)

@@ -72,14 +72,22 @@ CHANGES_NO_EMBEDDING = frozenset(
 class IndexConfig(Settings):
     """Nearest-neighbour retrieval."""
 
-    kind: Literal["auto", "exact", "hnsw"] = "auto"
-    """`auto` is exact up to `exact_up_to` items."""
+    kind: Literal["auto", "exact", "hnsw", "ivfpq", "binary"] = "auto"
+    """`exact` compares with every item; `ivfpq` reads short codes of the nearest lists, `hnsw`
+    follows links between neighbours, `binary` compares hashes (the paper's, section 3.5), and what
+    they find is scored in full. `auto` is exact up to `exact_up_to` items, `ivfpq` beyond."""
     exact_up_to: int = Field(200_000, ge=1)
     """Largest catalog that `auto` searches exactly."""
+    recall: float = Field(0.95, ge=0.5, le=0.999)
+    """Share of the exact 100 best that a search is to find: it is tuned to that when built."""
+    lists: int = Field(0, ge=0, le=1_048_576)
+    """Lists of `ivfpq`; 0 takes about twice the root of the number of items."""
     hnsw_links: int = Field(32, ge=4, le=256)
     """Links a node of the HNSW graph."""
-    hnsw_search: int = Field(256, ge=16)
-    """Candidates held while an HNSW graph is searched."""
+    hnsw_search: int = Field(0, ge=0, le=65_536)
+    """Candidates held while an HNSW graph is searched; 0 takes what `recall` needs."""
+    hash_bits: int = Field(0, ge=0, le=65_536, multiple_of=8)
+    """Bits of a hash of `binary`; 0 takes 4 a dimension."""
 
 
 class ReportConfig(Settings):

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 
 from pinsage.errors import ArtifactError, UnknownItemError
 from pinsage.model.query import QueryMap, read_query_map
-from pinsage.retrieval.index import FILE as INDEX_FILE
-from pinsage.retrieval.index import open_index
+from pinsage.retrieval.index import ItemIndex, open_index
 from pinsage.retrieval.versions import EMBEDDINGS, current_version, named_version, shelf
 from pinsage.store import Manifest, open_artifact
 
@@ -59,8 +58,8 @@ class Published:
         return self.path.name
 
     @cached_property
-    def _index(self) -> Any:
-        return open_index(self.path / INDEX_FILE)
+    def _index(self) -> ItemIndex:
+        return open_index(self.path)
 
     @cached_property
     def row_by_id(self) -> dict[Any, int]:
@@ -95,16 +94,29 @@ class Published:
                 raise UnknownItemError(self._ambiguous(text, rows))
         raise UnknownItemError(self._unknown(text, wanted, titles))
 
-    def related(self, row: int, k: int) -> list[Neighbour]:
-        """The `k` nearest items to the item in `row`, best first, without the item itself."""
-        return self.nearest(self.vectors[row], k, exclude=row)
+    def related(
+        self, row: int, k: int, *, allowed: npt.NDArray[np.int64] | None = None
+    ) -> list[Neighbour]:
+        """The `k` nearest items to the item in `row`, best first, without the item itself.
+
+        Only items whose rows are `allowed` are among them.
+        """
+        return self.nearest(self.vectors[row], k, exclude=row, allowed=allowed)
 
     def nearest(
-        self, vector: npt.NDArray[np.float32], k: int, *, exclude: int = -1
+        self,
+        vector: npt.NDArray[np.float32],
+        k: int,
+        *,
+        exclude: int = -1,
+        allowed: npt.NDArray[np.int64] | None = None,
     ) -> list[Neighbour]:
-        """The `k` best items for an item's embedding [d], without the row `exclude`."""
+        """The `k` best items for an item's embedding [d], without the row `exclude`.
+
+        Only items whose rows are `allowed` are among them.
+        """
         wanted = min(k + (exclude >= 0), len(self.items))
-        scores, rows = self._index.search(np.ascontiguousarray(self.query(vector))[None], wanted)
+        scores, rows = self.search(np.asarray(vector)[None], wanted, allowed=allowed)
         hits = [(int(r), float(s)) for r, s in zip(rows[0], scores[0], strict=True)]
         kept = [(row, score) for row, score in hits if row not in (exclude, -1)][:k]
         ids, titles = self.items["item_id"], self.items["title"]
@@ -112,6 +124,23 @@ class Published:
             Neighbour(rank, ids.iloc[row], str(titles.iloc[row]), score)
             for rank, (row, score) in enumerate(kept, start=1)
         ]
+
+    def search(
+        self,
+        vectors: npt.NDArray[np.float32],
+        k: int,
+        *,
+        allowed: npt.NDArray[np.int64] | None = None,
+        mapped: bool = True,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Scores float32 [Q, k], best first, and rows int64 [Q, k] for vectors float32 [Q, d].
+
+        With `mapped`, vectors are embeddings of items, and search as training had them search;
+        else they are what searches. Only items whose rows are `allowed` are found; −inf and −1
+        stand where there is none left.
+        """
+        queries = self.query(vectors) if mapped else vectors
+        return self._index.search(queries, k, allowed=allowed)
 
     def _ambiguous(self, text: str, rows: npt.NDArray[np.int64]) -> str:
         shown = self.items.iloc[rows[:_SUGGESTIONS]]

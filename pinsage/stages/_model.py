@@ -27,6 +27,20 @@ _TRAINING = (
     "pinsage.training",
 )
 
+INDEXING = (
+    "pinsage.model.query",
+    "pinsage.retrieval.alone",
+    "pinsage.retrieval.build",
+    "pinsage.retrieval.candidates",
+    "pinsage.retrieval.exact",
+    "pinsage.retrieval.index",
+    "pinsage.retrieval.kinds",
+    "pinsage.retrieval.load_faiss",
+    "pinsage.retrieval.narrowed",
+    "pinsage.retrieval.pairing",
+    "pinsage.retrieval.recall",
+)
+
 
 def train(
     config: Config,
@@ -144,20 +158,24 @@ def embed(
     )
 
 
-def index(config: Config, store: Store, embedded: Artifact) -> Artifact:
-    """Build the nearest-neighbour index and measure its recall."""
+def index(config: Config, store: Store, embedded: Artifact, trained: Artifact) -> Artifact:
+    """Build the nearest-neighbour index, and measure its recall with queries as they search."""
 
     def build(work: Workspace) -> Facts:
         from pinsage.retrieval.index import write_index
 
-        return write_index(embedded.file("embeddings.npy"), config.index, config.seed, work.path)
+        embeddings, model = embedded.file("embeddings.npy"), trained.path / "model"
+        return write_index(embeddings, config.index, config.seed, work.path, model)
 
     return store.stage(
         "index",
         build,
         settings={**config.index.model_dump(), "seed": config.seed},
-        inputs={"embeddings": embedded.digest("embeddings.npy")},
-        code=("pinsage.retrieval.index",),
+        inputs={
+            "embeddings": embedded.digest("embeddings.npy"),
+            "model": trained.digest("model/"),
+        },
+        code=INDEXING,
     )
 
 

@@ -1,0 +1,1 @@
+"""A published version in the formats of other systems, with the catalog's own ids."""
