@@ -138,7 +138,10 @@ def _embed(
     Step by step as `embed_trained` does it: the same model gives the same bits.
     """
     torch.set_num_threads(config.training.threads)
-    model = load_model(version / "model")
+    try:
+        model = load_model(version / "model")
+    except ArtifactError as error:  # whole, as its checksums say: written by other code
+        raise IncomparableError(f"its model cannot be read any more: {error}") from None
     items = read_items(parts)
     ids = pq.read_table(version / EMBEDDINGS, columns=["item_id"])["item_id"].to_pylist()
     # Rows of the model are the first of the version: training knew no later items.

@@ -27,7 +27,7 @@ def change_of(
 
 @pytest.fixture(scope="session")
 def make_evidence() -> MakeEvidence:
-    """`make_evidence(value=-.02, error=.001, …)`: a change against champion v1, else all is well."""
+    """`make_evidence(value=-.02, error=.001, …)`: a change against champion v1, else all well."""
 
     def make(
         value: float | None = 0.0,

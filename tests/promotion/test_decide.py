@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.promotion.conftest import MakeEvidence
 
 ORDER = {"refuse": 0, "ask": 1, "promote": 2}
-POLICY = GateConfig()
+POLICY = GateConfig(seed_noise=0.0)
 
 
 def change(value: float, error: float, *, num_pairs: int = 5000, num_users: int = 500) -> Change:
@@ -76,7 +76,8 @@ class TestAgainstTheChampion:
         self, make_evidence: MakeEvidence, undecided: Any
     ) -> None:
         # 2 · 1.96 · .8 % = 3.1 % could be caught, 3 % not.
-        decision = decide(make_evidence(-0.005, 0.008), GateConfig(undecided=undecided))
+        policy = POLICY.model_copy(update={"undecided": undecided})
+        decision = decide(make_evidence(-0.005, 0.008), policy)
         assert decision.verdict == undecided
         assert outcome(decision, "champion") == "unsure"
         assert "one of 3.1% could" in decision.reasons[0].text
