@@ -26,6 +26,7 @@ from pinsage.config.data import (
     SplitConfig,
     TimestampUnit,
 )
+from pinsage.config.gate import DriftConfig, DriftGroup, GateConfig
 from pinsage.config.graph import GraphConfig
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
@@ -58,9 +59,12 @@ __all__ = [
     "Config",
     "ContractConfig",
     "DataConfig",
+    "DriftConfig",
+    "DriftGroup",
     "EmbedConfig",
     "EvaluationConfig",
     "FeatureKind",
+    "GateConfig",
     "GraphConfig",
     "IndexConfig",
     "InteractionsConfig",
@@ -121,6 +125,8 @@ class Config(Settings):
     """How nearest neighbours are found."""
     report: ReportConfig = ReportConfig()
     """What the report shows."""
+    gate: GateConfig = GateConfig()
+    """Whether what was built may replace what readers follow."""
     publish: PublishConfig = PublishConfig()
     """What is kept for consumers."""
     tracking: TrackingConfig = TrackingConfig()

@@ -27,8 +27,8 @@ def write_split(ingested: Path, config: SplitConfig, out: Path, *, has_catalog: 
     The cuts are the configured times, else: training lies before the timestamp at `train_share`
     of the sorted rows, the test from the one at `train_share + valid_share` on. items.parquet is
     the catalog as it may be known when the test begins: all of it, or without one the items seen
-    by then. Returns valid_from and test_from (ISO), num_items, num_train, num_valid, num_test.
-    Raises SourceError where a part would be empty.
+    by then. Returns valid_from and test_from (ISO), seen_until (the last time before the test,
+    ISO), num_items, num_train, num_valid, num_test. Raises SourceError where a part would be empty.
     """
     table = pq.read_table(ingested / "interactions.parquet")
     times = table["timestamp"].to_numpy()
@@ -47,6 +47,7 @@ def write_split(ingested: Path, config: SplitConfig, out: Path, *, has_catalog: 
     return {
         "valid_from": iso(cuts[0]),
         "test_from": iso(cuts[1]),
+        "seen_until": iso(int(times[bounds[2] - 1])),
         "num_items": len(items),
         **{f"num_{part}": size for part, size in zip(PARTS, sizes, strict=True)},
     }

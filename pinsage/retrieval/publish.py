@@ -138,6 +138,7 @@ def _facts(config: Config, sources: dict[str, Artifact]) -> Facts:
         "index": {k: v for k, v in indexed.items() if k not in ("num_items", "dimension")},
         "num_interactions": sources["items"].facts["num_interactions"],
         "last_time": sources["items"].facts["last_time"],
+        "seen_until": sources["model"].facts.get("seen_until", ""),  # what it may be ranked after
         "evaluation": quality,
         "artifacts": {name: str(a.manifest.key) for name, a in sources.items()},
     }

@@ -76,7 +76,8 @@ def train(
         from pinsage.training.stage import write_trained
 
         folders = (parts.path, built.path, table.path)
-        return write_trained(config, *folders, work, on_epoch, champion.path)
+        facts = write_trained(config, *folders, work, on_epoch, champion.path)
+        return {**facts, "seen_until": parts.facts["seen_until"]}
 
     return store.stage(
         "train",

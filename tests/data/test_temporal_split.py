@@ -44,6 +44,7 @@ def test_ten_rows_are_cut_into_seven_one_and_two(tmp_path: Path) -> None:
     assert facts == {
         "valid_from": "1970-01-01T00:00:00.000007+00:00",
         "test_from": "1970-01-01T00:00:00.000008+00:00",
+        "seen_until": "1970-01-01T00:00:00.000007+00:00",
         "num_items": 10,
         "num_train": 7,
         "num_valid": 1,

@@ -1,0 +1,1 @@
+"""Tonight's data and embeddings beside those of the nights before."""
