@@ -85,7 +85,7 @@ class Making:
                 f"{self.sources['embeddings'].path}: has {len(matrix):,} embeddings for the "
                 f"{len(items):,} items of {self.sources['items'].path}; embed these items again"
             )
-        shutil.copytree(self.sources["model"].path / "model", out / "model")
+        _copy(self.sources["model"], out, "model/")
         side = Side(matrix, read_query_map(out / "model"))
         ids, seed = items["item_id"].to_pylist(), self.config.seed
         aligned = compare(ids, side, last, self.config.publish.align, seed)
@@ -152,7 +152,7 @@ def _write_turned(matrix: Matrix, rotation: Rotation, out: Path) -> None:
     turned.flush()
 
 
-def _copy(source: Artifact, out: Path) -> None:
-    for name in source.manifest.files:
+def _copy(source: Artifact, out: Path, below: str = "") -> None:
+    for name in (each for each in source.manifest.files if each.startswith(below)):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source.file(name), out / name)

@@ -121,4 +121,5 @@ def test_readers_see_one_whole_version_at_every_moment(
     assert len(infos) == KEEP
     assert version.name in {info.version for info in infos}
     left = {path.name for path in version.path.parent.iterdir()}
-    assert left == {"CURRENT", ".lock", *(info.version for info in infos)}
+    state = {"CURRENT", ".lock", "fence.json", "history.jsonl"}
+    assert left == {*state, *(info.version for info in infos)}
