@@ -28,10 +28,14 @@ class Pointer(Protocol):
 
 def pointer_at(fs: Any, path: str) -> Pointer:
     """The pointer at a path of an fsspec file system."""
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if "s3" in protocols:
+    if "s3" in protocols(fs):
         return S3Pointer(fs, path)
-    return LocalPointer(Path(path)) if "file" in protocols else ComparedPointer(fs, path)
+    return LocalPointer(Path(path)) if "file" in protocols(fs) else ComparedPointer(fs, path)
+
+
+def protocols(fs: Any) -> set[str]:
+    """Names of a file system's kind, e.g. s3 and s3a."""
+    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
 
 
 class LocalPointer:

@@ -23,11 +23,11 @@ from typing import Any
 from pinsage.errors import ArtifactError, ConfigError, MissingExtraError
 from pinsage.retrieval import history
 from pinsage.retrieval.fencing import Fence
-from pinsage.retrieval.pointer import pointer_at
+from pinsage.retrieval.pointer import pointer_at, protocols
 from pinsage.retrieval.shelf import CURRENT
 from pinsage.store import MANIFEST, FileEntry, Manifest, parse_manifest
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 25
 _FLAT = {"abfs", "az", "gcs", "gs", "s3"}  # stores without folders
 _ATTEMPTS = 20
 
@@ -107,10 +107,11 @@ class RemoteShelf:
         What an upload that was killed has left is used where it is whole.
         """
         with self._explained():
+            sizes = self._sizes(version.name)
             for name, entry in manifest.files.items():
-                if not self._holds(version.name, name, entry):
+                if not self._holds(version.name, name, entry, sizes):
                     self._put(version / name, f"{version.name}/{name}")
-                    if not self._holds(version.name, name, entry):
+                    if self._digest(f"{version.name}/{name}", entry.bytes) != entry.digest:
                         raise ArtifactError(
                             f"{self}/{version.name}/{name}: what was uploaded is not what came "
                             f"back; nothing was switched: publish again"
@@ -166,15 +167,21 @@ class RemoteShelf:
 
     def fetch(self, version: str, files: Mapping[str, FileEntry], folder: Path) -> None:
         """Copy files of a version into a local folder; they are not verified here."""
-        with self._explained():
-            for name in files:
-                target = folder / name
-                if not target.resolve().is_relative_to(folder.resolve()):
+        for name in files:
+            target = folder / name
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise ArtifactError(
+                    f"{self}/{version}: its manifest names {name!r}, which is not below it"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with self._explained():
+                try:
+                    self._fs.get_file(self._at(f"{version}/{name}"), str(target))
+                except FileNotFoundError:
                     raise ArtifactError(
-                        f"{self}/{version}: its manifest names {name!r}, which is not below it"
-                    )
-                target.parent.mkdir(parents=True, exist_ok=True)
-                self._fs.get_file(self._at(f"{version}/{name}"), str(target))
+                        f"{self}/{version}/{name}: is not there, so there is no such version, or "
+                        f"it was removed just now; there are {', '.join(self.versions())}"
+                    ) from None
 
     def _change(self, move: Callable[[State], State]) -> State:
         """Replace CURRENT by what `move` makes of it, again where another was faster."""
@@ -217,22 +224,38 @@ class RemoteShelf:
 
     def _make_folder(self, name: str) -> None:
         # Asked to make a folder, a flat store would look for the bucket, and may not be allowed to.
-        if _FLAT.isdisjoint(_protocols(self._fs)):
+        if _FLAT.isdisjoint(protocols(self._fs)):
             self._fs.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
 
     def _is_whole(self, version: str, files: Mapping[str, FileEntry]) -> bool:
         with self._explained():
-            return all(self._holds(version, name, entry) for name, entry in files.items())
+            sizes = self._sizes(version)
+            return all(self._holds(version, name, entry, sizes) for name, entry in files.items())
 
-    def _holds(self, version: str, name: str, entry: FileEntry) -> bool:
-        path = self._at(f"{version}/{name}")
-        if not self._is_there(f"{version}/{name}") or self._fs.size(path) != entry.bytes:
+    def _holds(self, version: str, name: str, entry: FileEntry, sizes: Mapping[str, int]) -> bool:
+        if sizes.get(name) != entry.bytes:
             return False
+        return self._digest(f"{version}/{name}", entry.bytes) == entry.digest
+
+    def _sizes(self, version: str) -> dict[str, int]:
+        """Bytes of every file of a version, in one question."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.find(self._at(version), detail=True)
+        except FileNotFoundError:
+            return {}
+        beginning = self._at(version).lstrip("/") + "/"
+        return {
+            str(path).lstrip("/").removeprefix(beginning): int(about["size"])
+            for path, about in found.items()
+        }
+
+    def _digest(self, name: str, size: int) -> str:
         digest = blake2b(digest_size=16)
-        with self._fs.open(path, "rb", block_size=_CHUNK) as stream:
-            while block := stream.read(_CHUNK):
-                digest.update(block)
-        return digest.hexdigest() == entry.digest
+        for start in range(0, size, _CHUNK):
+            end = min(size, start + _CHUNK)
+            digest.update(self._fs.cat_file(self._at(name), start=start, end=end))
+        return digest.hexdigest()
 
     def _folders(self) -> list[str]:
         self._fs.invalidate_cache()
@@ -289,10 +312,6 @@ def _open(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise ConfigError(f"{url}: {error}; expected e.g. s3://bucket/prefix") from None
     return fs, str(base)
-
-
-def _protocols(fs: Any) -> set[str]:
-    return {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
 
 
 def _failures() -> tuple[type[BaseException], ...]:

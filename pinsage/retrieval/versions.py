@@ -215,7 +215,8 @@ def new_version(folder: Path, now: datetime, key: str) -> str:
 
 def prune(folder: Path, keep: int) -> None:
     """Remove the oldest versions beyond `keep`, never the current. The caller holds the lock."""
-    current = (folder / CURRENT).read_text().strip()
+    pointer = folder / CURRENT  # absent where the object store's readers have left what was made
+    current = pointer.read_text().strip() if pointer.exists() else ""
     others = [path for path in _folders(folder) if path.name != current]
     for path in others[: max(0, len(others) - (keep - 1))]:
         discard(path)
