@@ -9,14 +9,11 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pinsage.config import Config
 from pinsage.errors import PublishError
 from pinsage.roll_back import Companion
-
-if TYPE_CHECKING:
-    import mlflow
 
 # A rollback is in a hurry: MLflow's own patience is minutes.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
@@ -79,7 +76,7 @@ def _registry(config: Config | None, root: Path, name: str) -> tuple[str, str]:
     return uri, then.get("model") or f"pinsage-{name}"
 
 
-def _number_of(client: mlflow.MlflowClient, model: str, version: str) -> str | None:
+def _number_of(client: Any, model: str, version: str) -> str | None:
     """The registered version of a published one; None where there is no such model at all.
 
     Raises PublishError where the model is there, and this version of it is not.
@@ -95,7 +92,7 @@ def _number_of(client: mlflow.MlflowClient, model: str, version: str) -> str | N
     return max(numbers, key=int) if numbers else None
 
 
-def _alias(client: mlflow.MlflowClient, model: str, alias: str) -> str | None:
+def _alias(client: Any, model: str, alias: str) -> str | None:
     aliases = client.get_registered_model(model).aliases
     return str(aliases[alias]) if alias in aliases else None
 

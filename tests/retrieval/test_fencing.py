@@ -178,7 +178,12 @@ class TestReading:
         from pinsage import store
 
         digest = store.file_digest
-        monkeypatch.setattr(store, "file_digest", lambda path: (read.append(path), digest(path))[1])
+
+        def seen(path: Path) -> str:
+            read.append(path)
+            return digest(path)
+
+        monkeypatch.setattr(store, "file_digest", seen)
         load_published(tmp_path, "films")
         assert read == []
         file = version.path / "vectors.npy"
