@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.rollback import companion
 from pinsage.config import Config, load_config
 from pinsage.console import AsJson, Overrides, print_json
 from pinsage.errors import ConfigError
+from pinsage.roll_back import rollback_command
 
 DEFAULT_DATA = "movielens-100k"
 STAGE_FLOWS = {
@@ -182,6 +184,7 @@ def _embed_command(
     chosen = [f"embed.{name}={value}" for name, value in given.items() if value is not None]
     _stage_command("embed")(config_file, [*(overrides or ()), *chosen], as_json)
 
+app.command("rollback", rich_help_panel="Results")(rollback_command(companion))
 
 for _stage, _help in STAGE_FLOWS.items():
     app.command(_stage, help=_help, rich_help_panel=_PANEL)(

@@ -44,7 +44,7 @@ class NightlyResult:
 )
 def nightly(config: Config) -> NightlyResult:
     """From raw interactions to published item embeddings."""
-    with session(config, "nightly") as run:
+    with session(config, "nightly", publishes=True) as run:
         upstream.can_evaluate(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")

@@ -15,7 +15,7 @@ from pinsage.retrieval.publish import Version
 @flow(name="publish", flow_run_name="{config.name}", result_serializer="json")
 def publish(config: Config) -> Version:
     """Bring everything up to a published version; the same inputs make one version, not two."""
-    with session(config, "publish") as run:
+    with session(config, "publish", publishes=True) as run:
         upstream.can_evaluate(run)
         data = upstream.data(run)
         past = upstream.graph(run, data, "train")

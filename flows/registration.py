@@ -6,6 +6,7 @@ only moved to a version that is registered completely.
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -22,6 +23,9 @@ from mlflow.types.schema import AnyType, Array
 from packaging.requirements import Requirement
 
 from pinsage.config import Config, FeatureKind
+from pinsage.files import write_atomic
+from pinsage.retrieval.shelf import current_version, shelf
+from pinsage.retrieval.versions import locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 CHALLENGER = "challenger"
 CHAMPION = "champion"
 
+_REGISTERED = "registered.json"  # beside the versions
 _DISTRIBUTION = "pinsage-pipeline"
 _CODE = Path(__file__).with_name("registered_model.py")
 _EXAMPLES = 2
@@ -58,7 +63,7 @@ def model_name(config: Config) -> str:
 def register(
     client: mlflow.MlflowClient, config: Config, published: Version, run_id: str
 ) -> Registered:
-    """Register a published version, as `challenger` and then as `champion`.
+    """Register a published version, as `challenger` and, where readers follow it, as `champion`.
 
     The model is logged to the run `run_id`. Raises MlflowException; calling it again is safe.
     """
@@ -66,8 +71,30 @@ def register(
     known = client.search_model_versions(f"name = '{name}' and tags.published = '{published.name}'")
     number = str(known[0].version) if known else _log_model(name, published, run_id)
     client.set_registered_model_alias(name, CHALLENGER, number)
-    client.set_registered_model_alias(name, CHAMPION, number)
+    folder = published.path.parent
+    with locked(folder):  # a rollback would move readers and alias at once
+        _remember(folder, config, name)
+        if current_version(folder.parents[1], folder.name) == published.name:
+            client.set_registered_model_alias(name, CHAMPION, number)
     return Registered(name, number, reused=bool(known))
+
+
+def registered_as(root: Path, name: str) -> dict[str, str]:
+    """Under which `model` and at which `uri` a data set was registered; empty where not known.
+
+    An address with credentials in it is not kept, and neither is one that follows from the root.
+    """
+    try:
+        found: dict[str, str] = json.loads((shelf(root, name) / _REGISTERED).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _remember(folder: Path, config: Config, name: str) -> None:
+    uri = config.tracking.uri
+    kept = {"model": name, "uri": "" if "@" in uri else uri}
+    write_atomic(folder / _REGISTERED, json.dumps(kept) + "\n")
 
 
 def requirements() -> list[str]:

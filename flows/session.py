@@ -27,10 +27,12 @@ from flows.tracking import TrackedRun, Tracker, connected
 from pinsage import __version__
 from pinsage.config import Config
 from pinsage.files import write_atomic
+from pinsage.retrieval.publish import take_token
 from pinsage.store import Artifact, Store
 
 if TYPE_CHECKING:
     from pinsage.progress import Listener, Progress
+    from pinsage.retrieval.fencing import Token
     from pinsage.tuning.trial import Outcome
 
 MODEL = "PinSage"
@@ -72,7 +74,17 @@ class Run:
     store: Store
     tracker: Tracker
     book: Book
+    token: Token | None = None  # where the run is to publish
     is_attached: bool = False  # to a parent run of another process, which tracks the other stages
+
+    def origin(self) -> dict[str, str]:
+        """What made what the run publishes: its record, its commit, its MLflow run."""
+        known = {
+            "run_id": self.book.run_id,
+            "git_commit": git_commit(),
+            "mlflow_run_id": self.tracker.parent.run_id,
+        }
+        return {name: value for name, value in known.items() if value}
 
     @contextmanager
     def stage(
@@ -164,12 +176,16 @@ class StageRecord:
 
 
 @contextmanager
-def session(config: Config, flow: str, *, parent: str | None = None) -> Iterator[Run]:
+def session(
+    config: Config, flow: str, *, parent: str | None = None, publishes: bool = False
+) -> Iterator[Run]:
     """The run of a flow, tracked from its first to its last moment.
 
-    `parent` is the MLflow run to record below, where another process began one.
+    `parent` is the MLflow run to record below, where another process began one. A run that
+    `publishes` takes its place in line here, before it reads anything.
     """
     prepare_process()
+    token = take_token(config) if publishes else None
     book = Book(_run_id(), flow)
     with connected(config) as tracker:
         if parent is None:
@@ -178,7 +194,7 @@ def session(config: Config, flow: str, *, parent: str | None = None) -> Iterator
             tracker.attach(parent)
         artifacts.link_tracking(tracker.url)
         try:
-            yield Run(config, Store(config.root), tracker, book, is_attached=parent is not None)
+            yield Run(config, Store(config.root), tracker, book, token, parent is not None)
         except BaseException as error:
             _end(config, tracker, book, parent, error)
             raise

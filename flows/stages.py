@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from data_contracts import gate
-from flows import artifacts, registration
+from flows import artifacts, records, registration
 from flows.dispatch import train_elsewhere
 from flows.registration import Registered
 from flows.session import Run
@@ -297,10 +297,15 @@ def publish(
             embedded=embedded,
             indexed=indexed,
             reported=reported,
+            token=run.token,
+            origin=run.origin(),
+            why=f"{run.book.flow} {run.book.run_id}",
         )
         record.keep_outcome(
             reused=version.reused, published=version.name, published_path=str(version.path)
         )
+        record.tracked.write(metrics=records.numbers(version.stability))
+        run.tracker.parent.write(metrics=records.numbers(version.stability))
         return version
 
 

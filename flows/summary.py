@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from flows import artifacts
 from flows.registration import Registered
 from flows.results import headline, verdicts
 from flows.session import Run
 from pinsage.retrieval.publish import Version
 from pinsage.store import Artifact
+
+_MEASURES = {
+    "overlap_10": "overlap of the 10 nearest",
+    "cosine_mean": "mean cosine once aligned",
+    "cosine_q05": "its 5 % quantile",
+}
 
 
 def show_results(
@@ -32,6 +40,7 @@ def markdown(
     if version is not None:
         again = " (the same as before)" if version.reused else ""
         lines.append(f"- Published version `{version.name}`{again} in `{version.path}`")
+        lines.extend(_published(version))
     if registered is not None:
         lines.append(f"- Registered as version {registered.version} of `{registered.uri}`")
     if run.tracker.url is not None:
@@ -39,3 +48,16 @@ def markdown(
     lines.append(f"- Evaluation in `{evaluated.path}`")
     lines.extend(f"- {verdict}" for verdict in verdicts(evaluated))
     return "\n".join([*lines, "", tables])
+
+
+def _published(version: Version) -> Iterator[str]:
+    """Where else it is, whether readers follow it, and how far it is from the one before."""
+    if version.to:
+        yield f"- Also at `{version.to}`"
+    if not version.followed:
+        yield "- Readers do not follow it: it was rolled back"
+    measured = dict(version.stability)
+    if against := measured.pop("against", None):
+        shared = measured.pop("num_shared")
+        said = ", ".join(f"{_MEASURES[name]} {value:.3f}" for name, value in measured.items())
+        yield f"- Against `{against}`, on {shared:,} shared items: {said or 'nothing to measure'}"

@@ -41,7 +41,7 @@ RETRY_AFTER = 60.0  # seconds without MLflow before it is asked again
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _BATCH = 100  # MLflow takes at most so many parameters a call
 # Network failures are OSErrors. Anything else is a mistake in this module and must be seen.
-_FAILURES = (MlflowException, SQLAlchemyError, OSError)
+FAILURES = (MlflowException, SQLAlchemyError, OSError)
 _log = logging.getLogger(__name__)
 _R = TypeVar("_R")
 
@@ -75,7 +75,7 @@ class Link:
             return None
         try:
             return question(self.client)
-        except _FAILURES as error:
+        except FAILURES as error:
             self._closed_until = time.monotonic() + RETRY_AFTER
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             _log.warning(

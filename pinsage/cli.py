@@ -7,7 +7,6 @@ The commands that run the pipeline come from `flows` through the entry-point gro
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,8 +29,8 @@ from pinsage.console import (
     read_config,
 )
 from pinsage.embed_new import embed_new
-from pinsage.errors import ConfigError
 from pinsage.export import export
+from pinsage.roll_back import rollback_command
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
@@ -55,11 +54,12 @@ def command_line() -> typer.Typer:
         help="PinSage: from raw interactions to published item embeddings.",
     )
     app.callback()(_options)
-    add_commands(app)
-    for command in (recommend, explain, published, rollback):
+    for command in (recommend, explain, published):
         app.command(rich_help_panel="Results")(command)
+    app.command("rollback", rich_help_panel="Results")(rollback_command())
     app.command("embed-new", rich_help_panel="Results")(embed_new)
     app.command(rich_help_panel="Results")(export)
+    add_commands(app)  # one of the same name takes the place of the library's
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
     datasets.callback()(_no_options)  # a Typer app of one command would drop the command's name
@@ -153,31 +153,6 @@ def published(
         show_versions(versions)
 
 
-def rollback(
-    version: Annotated[
-        str | None,
-        typer.Argument(metavar="VERSION", help="Version to go back to; else the one before."),
-    ] = None,
-    config_file: ConfigFile = None,
-    overrides: Overrides = None,
-    name: Name = None,
-    root: Root = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make an earlier published version the current one."""
-    folder, chosen = locate_one(read_config(config_file, overrides), root, name)
-    if not yes:
-        _confirm(f"Take {chosen} back to {version or 'the version before the current one'}?")
-    from pinsage.retrieval.versions import rollback as roll_back
-
-    current = roll_back(folder, chosen, version)
-    if as_json:
-        print_json({"name": chosen, "version": current})
-    else:
-        typer.echo(f"{chosen}: {current} is current now")
-
-
 def config(
     config_file: Annotated[
         list[Path] | None,
@@ -240,12 +215,6 @@ def _options(
 
 def _no_options() -> None:
     """Nothing to set before a command of the group."""
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise ConfigError("rollback asks before it acts, and nobody can answer here: add --yes")
-    typer.confirm(question, abort=True)
 
 
 def _related_document(

@@ -145,7 +145,7 @@ def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[
 
     Raises ArtifactError where nothing of that name, or nothing at all, is published.
     """
-    from pinsage.retrieval.versions import names, only_name
+    from pinsage.retrieval.shelf import names, only_name
 
     folder = Path(expand(str(root or (config.root if config else "var")), field="root"))
     there = names(folder) or [only_name(folder)]  # which raises, where there is nothing
@@ -162,7 +162,7 @@ def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[
 
 def locate_one(config: Config | None, root: Path | None, name: str | None) -> tuple[Path, str]:
     """The root and the one data set chosen there. Raises ArtifactError where there are several."""
-    from pinsage.retrieval.versions import only_name
+    from pinsage.retrieval.shelf import only_name
 
     folder, there = locate(config, root, name)
     return folder, there[0] if len(there) == 1 else only_name(folder)

@@ -5,7 +5,7 @@ Invariant: what comes from the data is drawn as text, never as Rich's markup, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.box import SIMPLE_HEAD
@@ -70,11 +70,24 @@ def show_versions(versions: dict[str, list[VersionInfo]]) -> None:
     table.add_column("version", no_wrap=True)  # begins with the time it was made
     table.add_column("items", justify="right")
     table.add_column("state")
+    table.add_column("token", justify="right")  # who began when: a late publisher is refused
+    table.add_column("like the one before", overflow="fold")
     for name, found in versions.items():
         for each in found:
             state = "current" if each.current else "withdrawn" if each.withdrawn else ""
-            table.add_row(name, each.version, f"{each.num_items:,}", state)
-    Console().print(table)
+            token = "" if each.token is None else str(each.token)
+            row = (name, each.version, f"{each.num_items:,}", state, token)
+            table.add_row(*row, _likeness(each.stability))
+    console = Console()
+    console.print(table)
+    for place in dict.fromkeys(each.to for found in versions.values() for each in found if each.to):
+        console.print(f"also at {place}", highlight=False, markup=False)
+
+
+def _likeness(stability: Mapping[str, Any]) -> str:
+    """Overlap of neighbours and mean cosine once aligned, as far as they were measured."""
+    labels = {"overlap_10": "overlap@10", "cosine_mean": "cosine"}
+    return ", ".join(f"{labels[n]} {stability[n]:.3f}" for n in labels if n in stability)
 
 
 def show_explanation(name: str, version: str, found: Explanation) -> None:

@@ -5,6 +5,7 @@ PinSageError
 ├── SourceError       a user's data cannot be read as declared
 ├── ContractError     data was read, and breaks its contract
 ├── ArtifactError     something on disk is missing, truncated or altered
+├── PublishError      a publication or a rollback was refused, and nothing has moved
 ├── GraphError        a graph or neighbourhood table is inconsistent
 ├── TrainingError     training cannot go on (a NaN loss, a refused resume)
 ├── MissingExtraError an optional package is not installed
@@ -37,6 +38,10 @@ class ContractError(PinSageError):
 
 class ArtifactError(PinSageError):
     """Something on disk is missing, truncated or altered."""
+
+
+class PublishError(PinSageError):
+    """A publication or a rollback was refused; readers stay where they are."""
 
 
 class GraphError(PinSageError):

@@ -234,6 +234,7 @@ class TestRollback:
         assert json.loads(pinsage("rollback", "--root", tmp_path, "--yes", "--json").stdout) == {
             "name": "films",
             "version": older,
+            "moved": ["embeddings"],
         }
         answer = json.loads(pinsage("recommend", "1", "--root", tmp_path, "--json").stdout)
         assert answer["version"] == older

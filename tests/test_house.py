@@ -186,5 +186,5 @@ def test_the_options_of_the_command_line_are_these() -> None:
         "export": ["--format", "--to", "--version", *where, "--json"],
         "published": [*where, "--json"],
         "recommend": ["item", "--count", "-k", *where, "--json"],
-        "rollback": ["version", *where, "--yes", "-y", "--json"],
+        "rollback": ["version", "--why", "--embeddings-only", *where, "--yes", "-y", "--json"],
     }

@@ -106,6 +106,12 @@ class PublishConfig(Settings):
 
     keep: int = Field(5, ge=2)
     """Versions kept for rollback."""
+    to: str = Field("", pattern=r"^([a-z][a-z0-9+.-]*://[^@?#]+)?$")
+    """Address that versions go to besides, e.g. `s3://bucket/prefix` (extra `s3`); credentials come
+    from the environment. Readers there are switched first."""
+    align: Literal["off", "beside", "applied"] = "beside"
+    """The rotation that brings vectors nearest to the last published ones: `beside` keeps it in the
+    version as `alignment.npy`, `applied` turns vectors, index and model by it."""
 
 
 class TrackingConfig(Settings):

@@ -17,11 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pinsage.errors import ArtifactError, UnknownItemError
+from pinsage.files import discard
 from pinsage.model.query import QueryMap, read_query_map
+from pinsage.retrieval.cache import fetched
 from pinsage.retrieval.index import ItemIndex, open_index
-from pinsage.retrieval.versions import EMBEDDINGS, current_version, named_version, shelf
-from pinsage.store import Manifest, open_artifact
+from pinsage.retrieval.remote import RemoteShelf, is_url, remote_names
+from pinsage.retrieval.shelf import EMBEDDINGS, current_version, only_name, shelf
+from pinsage.retrieval.verified import verified_manifest
+from pinsage.retrieval.versions import named_version
+from pinsage.store import Manifest
 
+VECTORS = "vectors.npy"  # file of a version: what readers map
 _SUGGESTIONS = 5
 _TITLE_WIDTH = 60
 
@@ -42,7 +48,7 @@ class Published:
 
     Attributes:
         items: item_id and title by row
-        vectors: float32 [N, d]
+        vectors: float32 [N, d], mapped from disk and not to be written to
         query: from embeddings to what they search with
     """
 
@@ -165,24 +171,84 @@ def one_line(title: Any) -> str:
     return textwrap.shorten(text, _TITLE_WIDTH, placeholder="…")
 
 
-def load_published(root: Path, name: str, version: str | None = None) -> Published:
-    """Open the current version of a data set, or the one named. Raises ArtifactError."""
+def load_published(
+    root: Path | str = "var",
+    name: str | None = None,
+    version: str | None = None,
+    *,
+    verify: bool = True,
+) -> Published:
+    """Open the current version of a data set, or the one named, with its vectors mapped.
+
+    `root` is a folder, or an address that versions were published to, e.g. `s3://bucket/prefix`:
+    they are then fetched once, into a cache on this machine. Without a name there must be one data
+    set alone. Every file is read and compared with its checksum the first time a process opens a
+    version, and again when a file has changed since; `verify=False` only compares sizes.
+
+    Raises ArtifactError where nothing is published there, or a file is missing or damaged.
+    """
+    if is_url(root):
+        return _load_fetched(str(root), name, version, verify=verify)
+    folder = Path(root)
+    name = name or only_name(folder)
     if version is not None:
-        return open_version(named_version(root, name, version))
-    current = current_version(root, name)
+        return open_version(named_version(folder, name, version), verify=verify)
+    current = current_version(folder, name)
     try:
-        return open_version(shelf(root, name) / current)
+        return open_version(shelf(folder, name) / current, verify=verify)
     except (ArtifactError, OSError):
-        if current_version(root, name) == current:
+        if current_version(folder, name) == current:
             raise
-        return load_published(root, name)  # pruned while it was read: there is a newer one
+        # Pruned while it was read: there is a newer one.
+        return load_published(folder, name, verify=verify)
 
 
-def open_version(path: Path) -> Published:
-    """Open a version's folder, wherever it lies, after verifying every file's checksum."""
-    manifest = open_artifact(path).manifest
-    table = pq.read_table(path / EMBEDDINGS)
-    items = table.select(["item_id", "title"]).to_pandas()
-    flat = pa.concat_arrays([pc.list_flatten(chunk) for chunk in table.column("vector").chunks])
-    vectors = flat.to_numpy(zero_copy_only=False).reshape(len(items), -1)
-    return Published(path, manifest, items, vectors, read_query_map(path / "model"))
+def open_version(path: Path, *, verify: bool = True) -> Published:
+    """Open a version's folder, wherever it lies. See `load_published` for `verify`."""
+    manifest = verified_manifest(path, contents=verify)
+    table = pq.read_table(path / EMBEDDINGS, columns=["item_id", "title"])
+    vectors = _mapped(path) if VECTORS in manifest.files else _read_vectors(path)
+    if len(vectors) != len(table):
+        raise ArtifactError(
+            f"{path / VECTORS}: has {len(vectors):,} rows for {len(table):,} items; publish again"
+        )
+    return Published(path, manifest, table.to_pandas(), vectors, read_query_map(path / "model"))
+
+
+def _load_fetched(url: str, name: str | None, version: str | None, *, verify: bool) -> Published:
+    if name is None:
+        found = remote_names(url)
+        if len(found) != 1:
+            raise ArtifactError(
+                f"{url}: {len(found)} data sets are published there ({', '.join(found)}); name one"
+            )
+        name = found[0]
+    place = RemoteShelf(url, name)
+    wanted = version or place.current_version()
+    try:
+        path = fetched(place, wanted)
+        try:
+            return open_version(path, verify=verify)
+        except ArtifactError:
+            discard(path)  # damaged on this machine: the store still has it
+            return open_version(fetched(place, wanted), verify=verify)
+    except (ArtifactError, OSError):
+        if version is not None or place.current_version() == wanted:
+            raise
+        return _load_fetched(url, name, None, verify=verify)  # pruned while it was fetched
+
+
+def _mapped(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        return np.asarray(np.load(path / VECTORS, mmap_mode="r"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path / VECTORS}: cannot be mapped ({error}); publish again"
+        ) from None
+
+
+def _read_vectors(path: Path) -> npt.NDArray[np.float32]:
+    """Of a version that was published before its vectors were kept in a file to be mapped."""
+    column = pq.read_table(path / EMBEDDINGS, columns=["vector"]).column("vector")
+    flat = pa.concat_arrays([pc.list_flatten(chunk) for chunk in column.chunks])
+    return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)

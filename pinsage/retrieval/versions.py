@@ -2,29 +2,57 @@
 
 What is on disk below `<root>/published/<name>/`:
 
-    <version>/   immutable once visible
-    CURRENT      one line, replaced atomically
-    withdrawn    versions rolled back; publishing does not return to them
+    <version>/      immutable once visible
+    CURRENT         one line, replaced atomically
+    withdrawn       versions rolled back; publishing does not return to them
+    fence.json      who began when: a late publisher is refused (fencing.py)
+    history.jsonl   who switched readers, when and why
+    to              the address that versions go to besides, where there is one
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pinsage import files
 from pinsage.errors import ArtifactError
 from pinsage.files import discard, write_atomic
+from pinsage.retrieval import history
+from pinsage.retrieval.shelf import CURRENT, EMBEDDINGS, current_version, names, only_name, shelf
 from pinsage.store import MANIFEST, Manifest, open_artifact, read_manifest
 
-EMBEDDINGS = "embeddings"  # folder of a version: shards of item_id, title and vector
-_CURRENT = "CURRENT"
+__all__ = [
+    "EMBEDDINGS",
+    "VersionInfo",
+    "champion",
+    "current_version",
+    "find_by_key",
+    "is_withdrawn",
+    "list_versions",
+    "locked",
+    "named_version",
+    "names",
+    "new_version",
+    "only_name",
+    "prune",
+    "remember_address",
+    "rollback",
+    "shelf",
+    "switch",
+]
+
+# Moves with the readers: entered before they are switched to a version; what it raises stops that.
+Companion = Callable[[str], AbstractContextManager[None]]
+
 _WITHDRAWN = "withdrawn"
+_ADDRESS = "to"
 _STAMP = "%Y%m%dt%H%M%Sz"
 _log = logging.getLogger(__name__)
 
@@ -40,41 +68,10 @@ class VersionInfo:
     dimension: int
     current: bool
     withdrawn: bool
-
-
-def shelf(root: Path, name: str) -> Path:
-    """Folder of a data set's versions."""
-    return root / "published" / name
-
-
-def names(root: Path) -> list[str]:
-    """Data sets with something published."""
-    return sorted(p.parent.name for p in (root / "published").glob(f"*/{_CURRENT}"))
-
-
-def only_name(root: Path) -> str:
-    """The one published data set. Raises ArtifactError where there is none, or several."""
-    found = names(root)
-    if len(found) != 1:
-        listed = f"found {', '.join(found)}; choose one with --name" if found else (
-            "nothing is published there; run `pinsage demo`, or `pinsage run --config FILE`"
-        )  # fmt: skip
-        raise ArtifactError(f"{root / 'published'}: {listed}")
-    return found[0]
-
-
-def current_version(root: Path, name: str) -> str:
-    """The version readers follow. Raises ArtifactError where nothing is published."""
-    pointer = shelf(root, name) / _CURRENT
-    try:
-        return pointer.read_text().strip()
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"{pointer}: no such file, so nothing is published for {name}; run "
-            f"`pinsage run --config FILE` first"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{pointer}: cannot be read ({error}); publish again") from None
+    token: int | None
+    stability: dict[str, Any]
+    path: str
+    to: str | None
 
 
 def list_versions(root: Path, name: str) -> list[VersionInfo]:
@@ -97,17 +94,32 @@ def list_versions(root: Path, name: str) -> list[VersionInfo]:
                     dimension=manifest.facts["dimension"],
                     current=path.name == current,
                     withdrawn=path.name in withdrawn,
+                    token=manifest.facts.get("token"),
+                    stability=manifest.facts.get("stability", {}),
+                    path=str(path),
+                    to=manifest.facts.get("to"),
                 )
             )
     return infos
 
 
-def rollback(root: Path, name: str, version: str | None = None) -> str:
+def rollback(
+    root: Path,
+    name: str,
+    version: str | None = None,
+    *,
+    why: str = "",
+    companion: Companion | None = None,
+) -> str:
     """Point readers at `version`, or at the one before the current; returns it.
 
     The version left behind is withdrawn: a nightly that would publish the same again does not
-    switch back to it. Going to a withdrawn version lifts that. Raises ArtifactError where there is
-    no such version, or where it is damaged: readers then stay where they are.
+    switch back to it. Going to a withdrawn version lifts that. Where versions go to an object store
+    too, its readers are switched first. `companion` is entered before anything is switched, and
+    left with the error where that fails. Going to one version twice is going there once.
+
+    Raises ArtifactError where there is no such version, where it is damaged, or where the object
+    store does not answer: readers then stay where they are.
     """
     folder = shelf(root, name)
     with locked(folder):
@@ -115,13 +127,25 @@ def rollback(root: Path, name: str, version: str | None = None) -> str:
         there = [path.name for path in _folders(folder)]
         current = current_version(root, name)
         target = _before(there, current, folder) if version is None else version
-        open_artifact(named_version(root, name, target))
+        manifest = open_artifact(named_version(root, name, target)).manifest
         withdrawn = _withdrawn(folder) - {target}
         if target < current:  # versions are named by time: only going back withdraws
             withdrawn |= {current}
-        write_atomic(folder / _WITHDRAWN, json.dumps(sorted(withdrawn)))
-        write_atomic(folder / _CURRENT, target + "\n")
+        with companion(target) if companion else nullcontext():
+            _roll_back_elsewhere(folder, name, target, manifest.key, why)
+            history.record(folder, history.event("rollback", version=target, was=current, why=why))
+            write_atomic(folder / _WITHDRAWN, json.dumps(sorted(withdrawn)))
+            write_atomic(folder / CURRENT, target + "\n")
     return target
+
+
+def remember_address(folder: Path, url: str) -> None:
+    """Keep the address that versions go to besides, so that a rollback reaches it as well."""
+    file = folder / _ADDRESS
+    if url:
+        write_atomic(file, url + "\n")
+    else:
+        file.unlink(missing_ok=True)
 
 
 def named_version(root: Path, name: str, version: str) -> Path:
@@ -140,7 +164,7 @@ def champion(root: Path, name: str, embeddings: str) -> Path | None:
     others; None where there is none.
     """
     folder = shelf(root, name)
-    if not (folder / _CURRENT).exists():
+    if not (folder / CURRENT).exists():
         return None
     current, withdrawn = current_version(root, name), _withdrawn(folder)
     for path in reversed(_folders(folder)):
@@ -152,15 +176,20 @@ def champion(root: Path, name: str, embeddings: str) -> Path | None:
     return None
 
 
-def switch(folder: Path, version: str) -> None:
-    """Point readers at a version, unless it was withdrawn. The caller holds the lock."""
-    if version not in _withdrawn(folder):
-        write_atomic(folder / _CURRENT, version + "\n")
-    else:
+def is_withdrawn(folder: Path, version: str) -> bool:
+    """Whether a version was rolled back, which is said in the log."""
+    found = version in _withdrawn(folder)
+    if found:
         _log.warning(
             "%s: %s was rolled back, so readers do not follow it; `pinsage rollback %s` goes "
             "forward to it again", folder, version, version,
         )  # fmt: skip
+    return found
+
+
+def switch(folder: Path, version: str) -> None:
+    """Point readers at a version. The caller holds the lock."""
+    write_atomic(folder / CURRENT, version + "\n")
 
 
 def find_by_key(folder: Path, key: str) -> Path | None:
@@ -186,7 +215,8 @@ def new_version(folder: Path, now: datetime, key: str) -> str:
 
 def prune(folder: Path, keep: int) -> None:
     """Remove the oldest versions beyond `keep`, never the current. The caller holds the lock."""
-    current = (folder / _CURRENT).read_text().strip()
+    pointer = folder / CURRENT  # absent where the object store's readers have left what was made
+    current = pointer.read_text().strip() if pointer.exists() else ""
     others = [path for path in _folders(folder) if path.name != current]
     for path in others[: max(0, len(others) - (keep - 1))]:
         discard(path)
@@ -197,6 +227,26 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a data set's published folder for writing; the lock goes with the process."""
     with files.locked(folder / ".lock"):
         yield
+
+
+def _roll_back_elsewhere(folder: Path, name: str, target: str, key: str, why: str) -> None:
+    """Switch the readers of the object store that versions go to, if any."""
+    try:
+        url = (folder / _ADDRESS).read_text().strip()
+    except FileNotFoundError:
+        return
+    from pinsage.retrieval.remote import RemoteShelf
+
+    shelf_there = RemoteShelf(url, name)
+    there = shelf_there.versions()
+    # Another host may have published the same inputs first, under a name of its own.
+    version = target if target in there else shelf_there.find_by_key(key)
+    if version is None:
+        raise ArtifactError(
+            f"{shelf_there}: has no version {target} to go back to, only {', '.join(there)}; "
+            f"nothing was switched: name another version"
+        )
+    shelf_there.roll_back(version, why=why)
 
 
 def _before(there: list[str], current: str, folder: Path) -> str:

@@ -23,7 +23,7 @@ _TRAINING = (
     "pinsage.graph",
     "pinsage.inference",
     "pinsage.model",
-    "pinsage.retrieval.versions",
+    "pinsage.retrieval.shelf",
     "pinsage.training",
 )
 

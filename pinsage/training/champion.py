@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pinsage.errors import ArtifactError
-from pinsage.retrieval.versions import EMBEDDINGS, current_version, names, shelf
+from pinsage.retrieval.shelf import EMBEDDINGS, current_version, names, shelf
 from pinsage.store import Artifact, Manifest, digest_of, read_manifest
 
 INPUT = "champion"

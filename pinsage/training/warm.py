@@ -21,7 +21,7 @@ from torch import Tensor
 from pinsage.model.features import FeatureSpec
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
-from pinsage.retrieval.versions import EMBEDDINGS
+from pinsage.retrieval.shelf import EMBEDDINGS
 from pinsage.store import open_artifact
 
 _IDS = "encoder.ids.weight"

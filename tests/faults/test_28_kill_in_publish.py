@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def config(tiny_run: SimpleNamespace, tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def editions(tiny_run: SimpleNamespace, config: Config) -> list[dict[str, Artifact]]:
+def editions(tiny_run: SimpleNamespace, config: Config) -> list[dict[str, Any]]:
     """What `publish` takes, with embeddings that hold nothing but the edition's number."""
     store = Store(config.root)
 
@@ -98,7 +98,7 @@ def edition_seen(config: Config) -> int:
 
 
 def test_readers_see_one_whole_version_at_every_moment(
-    config: Config, editions: list[dict[str, Artifact]], start: Start
+    config: Config, editions: list[dict[str, Any]], start: Start
 ) -> None:
     publish(config, **editions[0])
     paths = [{name: str(a.path) for name, a in edition.items()} for edition in editions]
@@ -121,4 +121,5 @@ def test_readers_see_one_whole_version_at_every_moment(
     assert len(infos) == KEEP
     assert version.name in {info.version for info in infos}
     left = {path.name for path in version.path.parent.iterdir()}
-    assert left == {"CURRENT", ".lock", *(info.version for info in infos)}
+    state = {"CURRENT", ".lock", "fence.json", "history.jsonl"}
+    assert left == {*state, *(info.version for info in infos)}

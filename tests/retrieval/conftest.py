@@ -38,7 +38,7 @@ def shelf_config(root: Path, keep: int = 5, **index: Any) -> Config:
 
 def artifacts(
     config: Config, ids: Sequence[Any], titles: Sequence[str], matrix: Matrix
-) -> dict[str, Artifact]:
+) -> dict[str, Any]:
     """The seven artifacts that `publish` takes; each write is as small as its stage's own."""
     store = Store(config.root)
     about = {"rows": digest_of([list(ids), list(titles), matrix.tolist()])}

@@ -56,7 +56,7 @@ class TestRoundTrip:
     def test_many_shards_are_read_in_order(
         self, tmp_path: Path, publish_items: PublishItems, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pinsage.retrieval.publish._ROWS_A_SHARD", 5)
+        monkeypatch.setattr("pinsage.retrieval.shards._ROWS_A_SHARD", 5)
         matrix = np.arange(36, dtype=np.float32).reshape(12, 3)
         publish_items(tmp_path, matrix=matrix)
         found = load_published(tmp_path, "films")
@@ -105,11 +105,11 @@ class TestDamage:
         publish_items(tmp_path, seed=0)
         newer: list[str] = []
 
-        def late(path: Path) -> Published:
+        def late(path: Path, *, verify: bool) -> Published:
             if not newer:  # two nightlies later, the version that CURRENT named is gone
                 monkeypatch.setattr(published, "open_version", open_version)
                 newer.extend(publish_items(tmp_path, seed=n, keep=2).name for n in (1, 2))
-            return open_version(path)
+            return open_version(path, verify=verify)
 
         monkeypatch.setattr(published, "open_version", late)
         assert load_published(tmp_path, "films").version == newer[-1]

@@ -1,0 +1,114 @@
+"""A rollback moves the registered model's alias `champion` with the readers: both, or neither.
+
+Invariant: importing this module costs nothing; MLflow is imported when a rollback is under way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pinsage.config import Config
+from pinsage.errors import PublishError
+from pinsage.roll_back import Companion
+
+# A rollback is in a hurry: MLflow's own patience is minutes.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+
+
+def companion(config: Config | None, root: Path, name: str, moved: list[str]) -> Companion:
+    """Moves the alias when it is entered, and back where what follows fails."""
+
+    def moves_along(version: str) -> AbstractContextManager[None]:
+        return _alias_moved(config, root, name, version, moved)
+
+    return moves_along
+
+
+@contextmanager
+def _alias_moved(
+    config: Config | None, root: Path, name: str, version: str, moved: list[str]
+) -> Iterator[None]:
+    from flows.registration import CHAMPION
+    from flows.tracking import FAILURES, Link
+
+    uri, model = _registry(config, root, name)
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        yield  # nothing was ever registered here
+        return
+    with _impatiently():
+        try:
+            client = Link(uri).client
+            number = _number_of(client, model, version)
+            before = _alias(client, model, CHAMPION) if number else None
+            if number:
+                client.set_registered_model_alias(model, CHAMPION, number)
+        except FAILURES as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            raise PublishError(
+                f"MLflow at {_without_secrets(uri)} did not move the alias {CHAMPION} of {model} "
+                f"({reason}), so the embeddings were not moved either: run it again when MLflow "
+                f"answers, or with --embeddings-only"
+            ) from None
+    try:
+        yield
+    except BaseException:
+        if before and before != number:
+            client.set_registered_model_alias(model, CHAMPION, before)
+        raise
+    if number:
+        moved.append(f"models:/{model}@{CHAMPION} is its version {number}")
+
+
+def _registry(config: Config | None, root: Path, name: str) -> tuple[str, str]:
+    """MLflow's address and the model's name: as configured, else as they were when registering."""
+    from flows.registration import model_name, registered_as
+    from flows.settings import mlflow_database
+    from flows.tracking import tracking_uri
+
+    if config is not None:
+        return tracking_uri(config), model_name(config)
+    then = registered_as(root, name)
+    uri = then.get("uri") or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_database(root)
+    return uri, then.get("model") or f"pinsage-{name}"
+
+
+def _number_of(client: Any, model: str, version: str) -> str | None:
+    """The registered version of a published one; None where there is no such model at all.
+
+    Raises PublishError where the model is there, and this version of it is not.
+    """
+    known = client.search_model_versions(f"name = '{model}'")
+    numbers = [str(each.version) for each in known if each.tags.get("published") == version]
+    if known and not numbers:
+        raise PublishError(
+            f"{version} is not registered as a version of {model}, so that its alias cannot go "
+            f"along, and the embeddings were not moved either: name a version that is registered, "
+            f"or add --embeddings-only"
+        )
+    return max(numbers, key=int) if numbers else None
+
+
+def _alias(client: Any, model: str, alias: str) -> str | None:
+    aliases = client.get_registered_model(model).aliases
+    return str(aliases[alias]) if alias in aliases else None
+
+
+@contextmanager
+def _impatiently() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in _IMPATIENT}
+    os.environ.update({n: value for n, value in _IMPATIENT.items() if before[n] is None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+def _without_secrets(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
