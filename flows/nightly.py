@@ -52,6 +52,7 @@ def nightly(config: Config) -> NightlyResult:
         evaluated = stages.evaluate(run, data, past, trained)
         present, embedded = upstream.embeddings(run, data, past, trained)
         indexed = stages.index(run, embedded)
+        upstream.contexts(run, data, embedded)
         shown = Shown(embedded, data.ingested, present.built)
         reported = stages.report(run, data, shown, trained, evaluated)
         version = stages.publish(

@@ -235,6 +235,13 @@ def validate_embeddings(run: Run, data: Data, embedded: Artifact) -> Artifact:
         return checked
 
 
+@task(name="contexts", task_run_name="contexts", cache_policy=NO_CACHE, timeout_seconds=12 * HOUR)
+def contexts(run: Run, data: Data, embedded: Artifact) -> Artifact:
+    """Pool the items of every user into vectors."""
+    with run.stage("contexts") as record:
+        return record.keep(stages.contexts(run.config, run.store, data.ingested, embedded))
+
+
 @task(
     name="index",
     task_run_name="index",

@@ -26,6 +26,8 @@ from pinsage.store import Manifest, open_artifact
 _SUGGESTIONS = 5
 _TITLE_WIDTH = 60
 
+Matrix = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Neighbour:
@@ -112,6 +114,28 @@ class Published:
             Neighbour(rank, ids.iloc[row], str(titles.iloc[row]), score)
             for rank, (row, score) in enumerate(kept, start=1)
         ]
+
+    def search(
+        self,
+        vectors: Matrix,
+        k: int,
+        *,
+        allowed: npt.NDArray[np.int64] | None = None,
+        mapped: bool = True,
+    ) -> tuple[Matrix, npt.NDArray[np.int64]]:
+        """The `k` best items for each of some vectors, float32 [Q, d]: scores and rows, [Q, k].
+
+        With `mapped` the vectors are items', or pooled from them, and the query map is applied.
+        Only the rows `allowed` are found, where they are given: these are scored one by one. Row
+        -1 stands where there are fewer.
+        """
+        queries = np.ascontiguousarray(self.query(vectors) if mapped else vectors)
+        if allowed is None:
+            scores, rows = self._index.search(queries, min(k, len(self.items)))
+            return scores, rows
+        products = queries @ self.vectors[allowed].T
+        order = np.argsort(-products, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(products, order, axis=1), allowed[order]
 
     def _ambiguous(self, text: str, rows: npt.NDArray[np.int64]) -> str:
         shown = self.items.iloc[rows[:_SUGGESTIONS]]

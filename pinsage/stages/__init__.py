@@ -2,6 +2,7 @@
 
     snapshot ─► ingest ─► split ─► graph ─► neighbourhoods ─► train ─► evaluate ─► report
                      └───────────► graph ─► neighbourhoods ─► embed ─► index ─► publish
+                     └─────────────────────────────────────────────► contexts ──┘
 
 The graph is built twice: over the training period for training and evaluation, which must not see
 what comes after, and over everything up to now for the embeddings that are published.
@@ -10,10 +11,11 @@ The heavy modules are imported where a stage is built, so that finding one costs
 
 from pinsage.stages._data import ingest, part, snapshot, split
 from pinsage.stages._graph import graph, neighbourhoods
-from pinsage.stages._model import embed, evaluate, index, train
+from pinsage.stages._model import contexts, embed, evaluate, index, train
 from pinsage.stages._report import report
 
 __all__ = [
+    "contexts",
     "embed",
     "evaluate",
     "graph",
