@@ -43,11 +43,10 @@ def main(config_file: str, root: str) -> None:
     asked = _asked(split)
     rows = []
     for label, settings in _ways():
-        histories = _newest(asked.histories, settings.newest)
-        pooled = pool(histories, embeddings, settings)
+        pooled = pool(asked.histories, embeddings, settings)
         rows.append((label, *_measure(asked, pooled, query(pooled.vectors), embeddings)))
-        if settings.pool == "mean" and settings.newest == 2000 and not settings.half_life_days:
-            mapped = pool(histories, query(embeddings), settings)
+        if settings == ContextsConfig(newest=10):
+            mapped = pool(asked.histories, query(embeddings), settings)
             rows.append(("  mapped, then pooled", *_measure(asked, mapped, mapped.vectors,
                                                              embeddings)))  # fmt: skip
     print_table(
@@ -75,11 +74,12 @@ def _trained(config: Config) -> tuple[Path, Matrix, QueryMap]:
 def _ways() -> Iterator[tuple[str, ContextsConfig]]:
     everything = 2000
     yield "the last item", ContextsConfig(newest=1)
-    for newest in (3, 10, 30, 100, everything):
+    for newest in (2, 3, 5, 10, 30, 100, everything):
         yield f"mean of the newest {newest}", ContextsConfig(newest=newest)
-    for days in (0.01, 0.1, 1, 7, 30):
+    for days in (0.01, 0.1, 1, 7):
         yield f"mean, half-life {days} d", ContextsConfig(newest=everything, half_life_days=days)
-    yield "mean by rating", ContextsConfig(newest=everything, by_weight=True)
+    yield "mean of 10 by rating", ContextsConfig(newest=10, by_weight=True)
+    yield "mean of 10, half-life 0.1 d", ContextsConfig(newest=10, half_life_days=0.1)
     for newest, most, spread in ((100, 3, 0.0), (100, 3, 0.5), (100, 3, 1.0), (100, 10, 0.5),
                                  (10, 3, 0.5)):  # fmt: skip
         label = f"{most} medoids of {newest}, spread {spread}"
@@ -105,14 +105,6 @@ def _asked(split: Path) -> Asked:
     indptr = np.concatenate([[0], np.cumsum(sizes)])
     histories = Histories(indptr, item[entries], time[entries], weight[entries])
     return Asked(histories, item[wanted])
-
-
-def _newest(histories: Histories, count: int) -> Histories:
-    indptr = histories.indptr
-    keep = np.repeat(indptr[1:], np.diff(indptr)) - np.arange(indptr[-1]) <= count
-    sizes = np.minimum(np.diff(indptr), count)
-    columns = (column[keep] for column in (histories.items, histories.times, histories.weights))
-    return Histories(np.concatenate([[0], np.cumsum(sizes)]), *columns)
 
 
 def _measure(

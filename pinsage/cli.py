@@ -31,6 +31,8 @@ from pinsage.console import (
 )
 from pinsage.embed_new import embed_new
 from pinsage.errors import ConfigError
+from pinsage.recommend_user import recommend_user
+from pinsage.serving.command import serve
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
@@ -57,7 +59,9 @@ def command_line() -> typer.Typer:
     add_commands(app)
     for command in (recommend, explain, published, rollback):
         app.command(rich_help_panel="Results")(command)
+    app.command("recommend-user", rich_help_panel="Results")(recommend_user)
     app.command("embed-new", rich_help_panel="Results")(embed_new)
+    app.command(rich_help_panel="Results")(serve)
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")
     datasets.callback()(_no_options)  # a Typer app of one command would drop the command's name

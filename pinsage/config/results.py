@@ -70,7 +70,7 @@ class ContextsConfig(Settings):
     pool: Literal["mean", "medoids", "none"] = "mean"
     """`mean`: one vector a user. `medoids`: the user's items in groups (Ward), and the middle item
     of each, as PinnerSage does. `none` makes no vectors of users."""
-    newest: int = Field(100, ge=1, le=2000)
+    newest: int = Field(10, ge=1, le=2000)
     """Newest interactions of a user that count."""
     half_life_days: float = Field(0.0, ge=0.0)
     """Age at which an interaction weighs half, in days before the user's newest; 0 weighs all ages

@@ -109,14 +109,15 @@ def mean(
 def recency(histories: Histories, settings: ContextsConfig) -> Floats:
     """What each entry weighs in its context, float32 [E], 0 or more.
 
-    With `half_life_days` h an age of a days, before the context's own newest entry, is worth
+    All but the `newest` entries weigh 0. With `half_life_days` h an age of a days, before the context's own newest entry, is worth
     2^(−a/h): what is common to all of a context's weights changes no mean.
     """
-    weights = np.ones(len(histories.items))
+    sizes = np.diff(histories.indptr)
+    later = np.repeat(histories.indptr[1:], sizes) - np.arange(len(histories.items)) - 1
+    weights = (later < settings.newest).astype(np.float64)
     if settings.by_weight:
-        weights = np.maximum(histories.weights.astype(np.float64), 0)
+        weights *= np.maximum(histories.weights, 0)
     if settings.half_life_days > 0:
-        sizes = np.diff(histories.indptr)
         last = histories.indptr[1:][sizes > 0] - 1
         newest = np.repeat(histories.times[last], sizes[sizes > 0])
         age = (newest - histories.times) / DAY

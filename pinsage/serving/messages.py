@@ -8,18 +8,28 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
-from pydantic import model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 MOST_RELATED = 1000
 MOST_QUERIES = 256
 MOST_ITEMS = 2000
-MOST_FILTERED = 10_000
+MOST_ALLOWED = 10_000
+MOST_EXCLUDED = 1000
+MOST_ANSWERED = 20_000  # items of all results together
 LONGEST_BODY = 1 << 20  # bytes
 
 
 def _encodable(text: str) -> str:
-    text.encode()  # half of a surrogate pair is JSON and no text; UnicodeEncodeError is a ValueError
+    text.encode()  # half of a surrogate pair is JSON, but no text: a ValueError
     return text
 
 
@@ -42,10 +52,18 @@ class Filters(Message):
 
     k: Count = 10
     """Most items of each result."""
-    allowed: list[Id] | None = Field(None, max_length=MOST_FILTERED)
+    allowed: list[Id] | None = Field(None, max_length=MOST_ALLOWED)
     """Only these items are answered; ids that the version has not are passed over."""
-    exclude: list[Id] = Field([], max_length=MOST_FILTERED)
+    exclude: list[Id] = Field([], max_length=MOST_EXCLUDED)
     """Items that are not answered; ids that the version has not are passed over."""
+
+
+def _bounded(results: int, k: int) -> None:
+    if results * k > MOST_ANSWERED:
+        raise ValueError(
+            f"{results} results of up to k = {k} items are more than {MOST_ANSWERED:,} items; ask "
+            f"in several requests, or for fewer"
+        )
 
 
 class ItemQuery(Message):
@@ -70,6 +88,11 @@ class RelatedRequest(Filters):
     queries: list[ItemQuery] = Field(min_length=1, max_length=MOST_QUERIES)
     """Answered in this order."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> RelatedRequest:
+        _bounded(len(self.queries), self.k)
+        return self
+
 
 class Taken(Message):
     """An item that a user took."""
@@ -79,7 +102,7 @@ class Taken(Message):
     weight: float = Field(1.0, ge=0.0, le=1e6, allow_inf_nan=False)
     """What it counts beside the others."""
     time: datetime | None = None
-    """When it was taken, ISO 8601; UTC where no offset is given."""
+    """When it was taken, ISO 8601 or seconds since 1970; UTC where no offset is given."""
 
     @property
     def microseconds(self) -> int:
@@ -115,10 +138,17 @@ class RecommendRequest(Filters):
     """How a user's items become vectors; else as the server was started."""
     medoids: Annotated[int, Field(ge=1, le=100)] | None = None
     """Most vectors of a user; else as the server was started."""
+    spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Distance below which a user's groups are one; else as the server was started."""
     newest: Annotated[int, Field(ge=1, le=MOST_ITEMS)] | None = None
     """Newest items of a user that count; else as the server was started."""
     half_life_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Age at which an item with a time weighs half; else as the server was started."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> RecommendRequest:
+        _bounded(len(self.users), self.k)
+        return self
 
 
 class Item(Message):

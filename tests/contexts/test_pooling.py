@@ -39,17 +39,18 @@ class TestMean:
         sizes=st.lists(st.integers(0, 8), min_size=1, max_size=6),
         half_life=st.sampled_from([0.0, 0.5, 10.0]),
         by_weight=st.booleans(),
+        newest=st.sampled_from([1, 3, 100]),
         seed=st.integers(0, 99),
     )
     def test_equals_the_formula(
-        self, sizes: list[int], half_life: float, by_weight: bool, seed: int
+        self, sizes: list[int], half_life: float, by_weight: bool, newest: int, seed: int
     ) -> None:
-        settings = ContextsConfig(half_life_days=half_life, by_weight=by_weight)
+        settings = ContextsConfig(half_life_days=half_life, by_weight=by_weight, newest=newest)
         histories, embeddings = histories_of(sizes, seed), vectors(seed)
         pooled = pool(histories, embeddings, settings)
         expected = {}
         for user in range(len(sizes)):
-            entries = range(histories.indptr[user], histories.indptr[user + 1])
+            entries = range(histories.indptr[user], histories.indptr[user + 1])[-newest:]
             weights = []
             for entry in entries:
                 age = (histories.times[entries[-1]] - histories.times[entry]) / DAY
@@ -112,7 +113,12 @@ class TestMedoids:
     @pytest.mark.parametrize("spread", [0.0, 0.9, 1.5, 5.0])
     def test_equal_those_of_another_implementation(self, most: int, spread: float) -> None:
         settings = ContextsConfig(
-            pool="medoids", medoids=most, spread=spread, by_weight=True, half_life_days=9
+            pool="medoids",
+            medoids=most,
+            spread=spread,
+            by_weight=True,
+            half_life_days=9,
+            newest=30,
         )
         histories, embeddings = histories_of([0, 1, 2, 3, 11, 40], 5), vectors()
         pooled = pool(histories, embeddings, settings)
