@@ -109,8 +109,9 @@ def mean(
 def recency(histories: Histories, settings: ContextsConfig) -> Floats:
     """What each entry weighs in its context, float32 [E], 0 or more.
 
-    All but the `newest` entries weigh 0. With `half_life_days` h an age of a days, before the context's own newest entry, is worth
-    2^(−a/h): what is common to all of a context's weights changes no mean.
+    All but the `newest` entries weigh 0. With `half_life_days` h an age of a days, before the
+    context's own newest entry, is worth 2^(−a/h): what is common to all of a context's weights
+    changes no mean.
     """
     sizes = np.diff(histories.indptr)
     later = np.repeat(histories.indptr[1:], sizes) - np.arange(len(histories.items)) - 1

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Response
 from pydantic import BaseModel
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from pinsage import __version__
 from pinsage.config import ContextsConfig
@@ -33,6 +34,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         (503, "Too many requests wait, or the server is about to end."),
     )
 }
+
+
+class _Anything(PathConvertor):
+    regex = "(?s:.*)"  # Starlette's own ends at the end of a line, and ids may hold one
 
 
 @dataclass
@@ -72,6 +77,7 @@ def make_app(service: Service) -> FastAPI:
         await asyncio.to_thread(service.switch.stop)
         service.pool.shutdown()
 
+    register_url_convertor("anything", _Anything())
     app = FastAPI(
         title=f"PinSage: {service.switch.name}",
         version=__version__,
@@ -104,7 +110,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         return await of_one(item_id, k)
 
     @app.get(
-        "/related/{item_id:path}", tags=["items"], summary="Items related to one", **documented
+        "/related/{item_id:anything}", tags=["items"], summary="Items related to one", **documented
     )
     async def related_by_path(item_id: str, k: Count = 10) -> Response:
         return await of_one(item_id, k)

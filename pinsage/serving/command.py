@@ -51,6 +51,7 @@ def serve(
     from pinsage.serving.server import serve as run
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which build it tries
     if not _is_loopback(host):
         warn(
             f"listening on {host}: whoever reaches this port may ask, without a password; put a "

@@ -76,7 +76,7 @@ def _check(kinds: Mapping[str, FeatureKind], name: str, value: Feature, where: s
         )  # fmt: skip
     types, form = _FORMS[kinds[name]]
     fits = value is None or (isinstance(value, types) and not isinstance(value, bool))
-    if fits and kinds[name] == "numerical" and isinstance(value, str):
+    if fits and value is not None and kinds[name] == "numerical":
         fits = _is_number(value)
     if fits and isinstance(value, list):
         wanted = (int, float) if kinds[name] == "embedding" else str
@@ -101,8 +101,8 @@ def _plain(kind: FeatureKind, value: Feature, separator: str) -> Feature:
     return value
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: Feature) -> bool:
     try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
+        return bool(np.isfinite(float(cast(str, value))))
+    except (ValueError, OverflowError):
         return False

@@ -31,6 +31,7 @@ class Server:
 
     def __init__(self, root: Path, *options: str) -> None:
         command = [sys.executable, "-c", START, "serve", "--root", str(root), "--port", "0"]
+        self.root = root
         self.process = subprocess.Popen(
             [*command, "--poll", "0.05", "--drain", "0.3", *options],
             stderr=subprocess.PIPE,
@@ -43,6 +44,8 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         assert self._told.wait(60), "no answer within a minute"
+        if not self.url:
+            self.end()
         assert self.url, self.log
 
     @property

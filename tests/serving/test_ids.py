@@ -20,9 +20,9 @@ from pinsage.store import Facts, Store, Workspace
 from tests.serving.conftest import Server
 
 HOSTILE = [
-    "..", ".", "../../etc/passwd", "a/b", "a//b/", "/", "%2F", "%", "a b", "a+b", "?k=1", "#", "🙂👩‍👩‍👧",
-    "أهلا", "é", "e\u0301", "<script>", "'; DROP TABLE", "x" * 500, "0", "007", "null", "\t", "a\nb",
-    "health",
+    "..", ".", "../../etc/passwd", "a/b", "a//b/", "/", "%2F", "%", "a b", "a+b", "?k=1", "#",
+    "🙂👩\u200d👩\u200d👧", "أهلا", "é", "e\u0301", "<script>", "'; DROP TABLE", "x" * 500, "0",
+    "007", "null", "\t", "a\nb", "health",
 ]  # fmt: skip
 NUMBERS = [0, 7, -3, 2**53 + 1, 2**63 - 1]
 
