@@ -196,6 +196,7 @@ def test_the_options_of_the_command_line_are_these() -> None:
             "--threads",
             "--poll",
             "--drain",
+            "--preload",
             *where,
-        ],
+        ],  # fmt: skip
     }

@@ -36,6 +36,13 @@ def serve(
         float,
         typer.Option(min=0, max=600, help="Seconds between saying 'not ready' and the end."),
     ] = 1.0,
+    preload: Annotated[
+        bool,
+        typer.Option(
+            "--preload",
+            help="Read the model for new items at the start, not when it is first asked for.",
+        ),
+    ] = False,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,
@@ -67,6 +74,7 @@ def serve(
         threads=threads,
         poll=poll,
         drain=drain,
+        preload=preload,
     )
 
 

@@ -46,7 +46,7 @@ class Gate:
         finally:
             self._waiting -= 1
             metrics.in_flight.dec()
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             metrics.requests.labels(route, str(status)).inc()
             metrics.seconds.labels(route).observe(time.perf_counter() - start)
 

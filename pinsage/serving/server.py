@@ -17,6 +17,7 @@ from types import FrameType
 
 import pyarrow as pa
 import uvicorn
+from prometheus_client import disable_created_metrics
 
 from pinsage.config import ContextsConfig
 from pinsage.errors import ConfigError
@@ -42,16 +43,19 @@ def serve(
     threads: int,
     poll: float,
     drain: float,
+    preload: bool,
 ) -> None:
     """Open the published version and answer until a signal comes.
 
+    With `preload` the model for new items is read before, else when it is first asked for.
     Raises ArtifactError where there is no version to begin with, ConfigError where the address
     cannot be had.
     """
     sys.setswitchinterval(_TURN_SECONDS)
     pa.set_cpu_count(1)  # opening a version beside requests takes one core, not all
     metrics = Metrics()
-    switch = Switch(root, name, version, metrics, poll)
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a series for each of ours that says when it began
+    switch = Switch(root, name, version, metrics, poll, preload=preload)
     service = Service(switch, metrics, contexts, threads or available_cpus())
     listening = _listen(host, port)
     config = uvicorn.Config(

@@ -32,11 +32,18 @@ class Switch:
     """
 
     def __init__(
-        self, root: Path, name: str, pinned: str | None, metrics: Metrics, poll: float
+        self,
+        root: Path,
+        name: str,
+        pinned: str | None,
+        metrics: Metrics,
+        poll: float,
+        *,
+        preload: bool = False,
     ) -> None:
         self.root, self.name, self.pinned, self.poll = root, name, pinned, poll
         self._metrics = metrics
-        self._opened = Opened.open(root, name, pinned, with_model=False)
+        self._opened = Opened.open(root, name, pinned, with_model=preload)
         self._passed_over: dict[str, float] = {}  # version -> when it is tried again
         self._unreadable = False
         self._stop = Event()

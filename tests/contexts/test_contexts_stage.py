@@ -28,10 +28,10 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
     user = np.minimum(rng.zipf(1.3, 3000) - 1, NUM_USERS - 2)  # the last user took nothing
     pq.write_table(
         pa.table({
-            "user_row": user.astype(np.int32),
-            "item_row": rng.integers(0, NUM_ITEMS, len(user)).astype(np.int32),
-            "timestamp": np.sort(rng.integers(0, 1 << 40, len(user))),
-            "weight": rng.random(len(user)).astype(np.float32),
+            "user_row": pa.array(user.astype(np.int32)),
+            "item_row": pa.array(rng.integers(0, NUM_ITEMS, len(user)).astype(np.int32)),
+            "timestamp": pa.array(np.sort(rng.integers(0, 1 << 40, len(user)))),
+            "weight": pa.array(rng.random(len(user)).astype(np.float32)),
         }),
         folder / "interactions.parquet",
         row_group_size=700,

@@ -152,7 +152,7 @@ class TestRelated:
     def test_features_may_be_null_and_numbers_text(
         self, tiny_url: Server, published: Published
     ) -> None:
-        forms = [
+        forms: list[dict[str, Any]] = [
             {"year": "1987", "tags": "harbour|t2"},
             {"year": 1987.0, "tags": ["harbour", "t2"]},
         ]
@@ -297,7 +297,7 @@ class TestState:
     def test_metrics_count_by_route_and_status(
         self, tiny_url: Server, published: Published
     ) -> None:
-        name = 'pinsage_requests_total{route="/related/{item_id:anything}",status="404"}'
+        name = 'pinsage_requests_total{route="/related/{item_id}",status="404"}'
         refused(tiny_url.get("/related/none"), 404)
         before = tiny_url.metric(name)
         for _ in range(3):
