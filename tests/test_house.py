@@ -198,5 +198,5 @@ def test_the_options_of_the_command_line_are_these() -> None:
             "--drain",
             "--preload",
             *where,
-        ],  # fmt: skip
+        ],
     }

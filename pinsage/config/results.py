@@ -70,7 +70,7 @@ class ContextsConfig(Settings):
     pool: Literal["mean", "medoids", "none"] = "mean"
     """`mean`: one vector a user. `medoids`: the user's items in groups (Ward), and the middle item
     of each, as PinnerSage does. `none` makes no vectors of users."""
-    newest: int = Field(10, ge=1, le=2000)
+    newest: int = Field(5, ge=1, le=2000)
     """Newest interactions of a user that count."""
     half_life_days: float = Field(0.0, ge=0.0)
     """Age at which an interaction weighs half, in days before the user's newest; 0 weighs all ages
@@ -79,7 +79,7 @@ class ContextsConfig(Settings):
     """Whether interactions count by their weight; one of 0 or less then counts nothing."""
     medoids: int = Field(3, ge=1, le=100)
     """Most groups of a user, and so its vectors."""
-    spread: float = Field(0.5, ge=0.0)
+    spread: float = Field(1.0, ge=0.0)
     """Groups nearer than this are one even where there may be more: Ward's distance, which between
     two single items is that of their vectors."""
     memory_mib: int = Field(1024, ge=16, le=2**24)

@@ -45,7 +45,7 @@ def write_contexts(ingested: Path, embeddings: Path, settings: ContextsConfig, o
         file.write(npy_header(np.float32, (0, dimension)))
         for first, histories in read_histories(ingested, settings, dimension):
             pooled = pool(histories, matrix, settings)
-            file.write(pooled.vectors.tobytes())
+            file.write(np.ascontiguousarray(pooled.vectors).data)
             table.add(_rows(ids, first, pooled, schema))
             num_users += int((pooled.number == 0).sum())
             num_vectors += len(pooled.vectors)

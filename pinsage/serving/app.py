@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -10,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Query, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.convertors import PathConvertor, register_url_convertor
 
 from pinsage import __version__
 from pinsage.config import ContextsConfig
@@ -24,6 +25,7 @@ from pinsage.serving.switching import Switch
 
 Answer = TypeVar("Answer")
 Count = Annotated[int, Query(ge=1, le=messages.MOST_RELATED, description="Most items.")]
+_BY_PATH = "/related/{item_id}"
 _JSON = "application/json"
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": messages.Refused, "description": text}
@@ -34,10 +36,6 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         (503, "Too many requests wait, or the server is about to end."),
     )
 }
-
-
-class _Anything(PathConvertor):
-    regex = "(?s:.*)"  # Starlette's own ends at the end of a line, and ids may hold one
 
 
 @dataclass
@@ -77,7 +75,6 @@ def make_app(service: Service) -> FastAPI:
         await asyncio.to_thread(service.switch.stop)
         service.pool.shutdown()
 
-    register_url_convertor("anything", _Anything())
     app = FastAPI(
         title=f"PinSage: {service.switch.name}",
         version=__version__,
@@ -89,6 +86,10 @@ def make_app(service: Service) -> FastAPI:
     add_error_handlers(app)
     _add_answers(app, service)
     _add_state(app, service)
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path_format == _BY_PATH:
+            # Starlette's own ends at the end of a line, and ids may hold one.
+            route.path_regex = re.compile(r"^/related/(?P<item_id>(?s:.*))\Z")
     return app
 
 
@@ -110,7 +111,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         return await of_one(item_id, k)
 
     @app.get(
-        "/related/{item_id:anything}", tags=["items"], summary="Items related to one", **documented
+        "/related/{item_id:path}", tags=["items"], summary="Items related to one", **documented
     )
     async def related_by_path(item_id: str, k: Count = 10) -> Response:
         return await of_one(item_id, k)

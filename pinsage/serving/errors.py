@@ -7,9 +7,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 
 from pinsage.errors import PinSageError
 from pinsage.serving.refused import RefusedError
@@ -45,11 +44,14 @@ def add_error_handlers(app: FastAPI) -> None:
             422, what + others, _place(first["loc"]), "see /docs for what the request looks like"
         )
 
-    @app.exception_handler(HTTPException)
     async def not_there(request: Request, error: HTTPException) -> Response:
-        remedy = _REMEDIES.get(error.status_code, "see /docs")
         where = f"{request.method} {request.url.path}"
-        return refusal(error.status_code, str(error.detail), where, remedy, **(error.headers or {}))
+        headers = dict(error.headers or {})
+        remedy = _REMEDIES[error.status_code]
+        return refusal(error.status_code, str(error.detail), where, remedy, **headers)
+
+    for status in _REMEDIES:
+        app.exception_handler(status)(not_there)
 
     @app.exception_handler(PinSageError)
     async def failed(request: Request, error: PinSageError) -> Response:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from pinsage import stages
 from pinsage.cli import command_line
-from pinsage.config import parse_config
+from pinsage.config import ContextsConfig, parse_config
 from pinsage.retrieval.published import load_published
 from pinsage.store import Store
 
@@ -43,7 +43,7 @@ def test_shows_what_the_mean_of_the_newest_items_is_nearest_to(
     root: Path, tiny_run: SimpleNamespace
 ) -> None:
     version = load_published(root, "tiny")
-    mean = version.vectors[newest_of(tiny_run, "u4", 10)].mean(axis=0)
+    mean = version.vectors[newest_of(tiny_run, "u4", ContextsConfig().newest)].mean(axis=0)
     expected = version.nearest(mean, 5)
     result = pinsage("recommend-user", "u4", "--root", root, "-k", 5, "--json")
     answer = json.loads(result.stdout)
