@@ -52,10 +52,11 @@ def nightly(config: Config) -> NightlyResult:
         evaluated = stages.evaluate(run, data, past, trained)
         present, embedded = upstream.embeddings(run, data, past, trained)
         indexed = stages.index(run, embedded, trained)
+        pooled = upstream.contexts(run, data, embedded)
         shown = Shown(embedded, data.ingested, present.built)
         reported = stages.report(run, data, shown, trained, evaluated)
         version = stages.publish(
-            run, data, present, trained, evaluated, embedded, indexed, reported
+            run, data, present, trained, evaluated, embedded, indexed, reported, pooled
         )
         registered = stages.register(run, version)
         show_results(run, evaluated, version, registered)

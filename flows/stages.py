@@ -235,6 +235,13 @@ def validate_embeddings(run: Run, data: Data, embedded: Artifact) -> Artifact:
         return checked
 
 
+@task(name="contexts", task_run_name="contexts", cache_policy=NO_CACHE, timeout_seconds=12 * HOUR)
+def contexts(run: Run, data: Data, embedded: Artifact) -> Artifact:
+    """Pool the items of every user into vectors."""
+    with run.stage("contexts") as record:
+        return record.keep(stages.contexts(run.config, run.store, data.ingested, embedded))
+
+
 @task(
     name="index",
     task_run_name="index",
@@ -285,8 +292,9 @@ def publish(
     embedded: Artifact,
     indexed: Artifact,
     reported: Artifact,
+    pooled: Artifact | None,
 ) -> Version:
-    """Publish one version and switch readers to it."""
+    """Publish one version and switch readers to it; with vectors of users where that is wanted."""
     with run.stage("publish") as record:
         version = retrieval.publish(
             run.config,
@@ -297,6 +305,7 @@ def publish(
             embedded=embedded,
             indexed=indexed,
             reported=reported,
+            contexts=pooled if run.config.contexts.publish else None,
             token=run.token,
             origin=run.origin(),
             why=f"{run.book.flow} {run.book.run_id}",

@@ -49,3 +49,8 @@ def embeddings(run: Run, known: Data, past: Graph, trained: Artifact) -> tuple[G
     embedded = stages.embed(run, known, present, trained)
     stages.validate_embeddings(run, known, embedded)
     return present, embedded
+
+
+def contexts(run: Run, known: Data, embedded: Artifact) -> Artifact | None:
+    """Vectors of users, unless the configuration wants none."""
+    return None if run.config.contexts.pool == "none" else stages.contexts(run, known, embedded)

@@ -30,7 +30,9 @@ from pinsage.console import (
 )
 from pinsage.embed_new import embed_new
 from pinsage.export import export
+from pinsage.recommend_user import recommend_user
 from pinsage.roll_back import rollback_command
+from pinsage.serving.command import serve
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Neighbour, Published
@@ -57,8 +59,10 @@ def command_line() -> typer.Typer:
     for command in (recommend, explain, published):
         app.command(rich_help_panel="Results")(command)
     app.command("rollback", rich_help_panel="Results")(rollback_command())
+    app.command("recommend-user", rich_help_panel="Results")(recommend_user)
     app.command("embed-new", rich_help_panel="Results")(embed_new)
     app.command(rich_help_panel="Results")(export)
+    app.command(rich_help_panel="Results")(serve)
     add_commands(app)  # one of the same name takes the place of the library's
     app.command(rich_help_panel="Preparation")(config)
     datasets = typer.Typer(no_args_is_help=True, help="Get open data sets.")

@@ -41,6 +41,11 @@ def show_related(name: str, version: Published, row: int, related: list[Neighbou
     Console().print(_neighbours(title, related))
 
 
+def show_for_user(name: str, version: str, user: str, items: list[Neighbour]) -> None:
+    """Print the items recommended to a user."""
+    Console().print(_neighbours(f"For user {user} ({name}, {version})", items))
+
+
 def show_new_items(
     name: str, version: str, embedded: Embedded, related: list[list[Neighbour]]
 ) -> None:

@@ -24,9 +24,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("pinsage", "flows", "data_contracts")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HEAVY = {
-    "data_contracts", "faiss", "great_expectations", "matplotlib", "mlflow", "numba", "numpy",
-    "pandas", "pooch", "prefect", "pyarrow", "ray", "sqlalchemy", "torch", "torch_frame",
-    "torch_geometric", "tokenizers",
+    "data_contracts", "faiss", "fastapi", "great_expectations", "matplotlib", "mlflow", "numba",
+    "numpy", "pandas", "pooch", "prefect", "pyarrow", "ray", "sqlalchemy", "torch", "torch_frame",
+    "torch_geometric", "tokenizers", "uvicorn",
 }  # fmt: skip
 
 
@@ -139,7 +139,8 @@ def test_importing_the_library_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["recommend", "--help"], ["embed-new", "--help"], ["config"]]
+    "arguments",
+    [["--help"], ["recommend", "--help"], ["embed-new", "--help"], ["serve", "--help"], ["config"]],
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     loaded = modules_loaded_by(
@@ -177,7 +178,8 @@ def test_the_options_of_the_command_line_are_these() -> None:
     where = ["--config", "-c", "--set", "--name", "--root"]
     options = options_of(typer.main.get_command(command_line()), "")
     core = {name: options[name] for name in ("config", "data fetch", "explain", "published")}
-    core |= {name: options[name] for name in ("embed-new", "export", "recommend", "rollback")}
+    core |= {name: options[name] for name in ("embed-new", "export", "recommend")}
+    core |= {name: options[name] for name in ("recommend-user", "rollback", "serve")}
     assert core == {
         "config": ["config_file", "--set", "--json"],
         "data fetch": ["name", "--to", "--mirror", "--json"],
@@ -186,5 +188,16 @@ def test_the_options_of_the_command_line_are_these() -> None:
         "export": ["--format", "--to", "--version", *where, "--json"],
         "published": [*where, "--json"],
         "recommend": ["item", "--count", "-k", *where, "--json"],
+        "recommend-user": ["user", "--count", "-k", "--new", "--version", *where, "--json"],
         "rollback": ["version", "--why", "--embeddings-only", *where, "--yes", "-y", "--json"],
+        "serve": [
+            "--host",
+            "--port",
+            "--version",
+            "--threads",
+            "--poll",
+            "--drain",
+            "--preload",
+            *where,
+        ],
     }

@@ -39,8 +39,10 @@ from pinsage.config.learning import (
     TrainingConfig,
 )
 from pinsage.config.results import (
+    CHANGES_NO_CONTEXT,
     CHANGES_NO_EMBEDDING,
     Baseline,
+    ContextsConfig,
     EmbedConfig,
     EvaluationConfig,
     IndexConfig,
@@ -51,12 +53,14 @@ from pinsage.config.results import (
 from pinsage.errors import ConfigError
 
 __all__ = [
+    "CHANGES_NO_CONTEXT",
     "CHANGES_NO_EMBEDDING",
     "CHANGES_NO_NEIGHBOUR",
     "CHANGES_NO_ROW",
     "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",
+    "ContextsConfig",
     "ContractConfig",
     "DataConfig",
     "DriftConfig",
@@ -121,6 +125,8 @@ class Config(Settings):
     """How the model is ranked beside the baselines."""
     embed: EmbedConfig = EmbedConfig()
     """How every item is embedded."""
+    contexts: ContextsConfig = ContextsConfig()
+    """How users get vectors of their own."""
     index: IndexConfig = IndexConfig()
     """How nearest neighbours are found."""
     report: ReportConfig = ReportConfig()

@@ -69,6 +69,35 @@ CHANGES_NO_EMBEDDING = frozenset(
 """Settings of `EmbedConfig` that say where and how, not what: a graph is an input of its own."""
 
 
+class ContextsConfig(Settings):
+    """Vectors of users, or whatever else the contexts are, from what they took."""
+
+    pool: Literal["mean", "medoids", "none"] = "mean"
+    """`mean`: one vector a user. `medoids`: the user's items in groups (Ward), and the middle item
+    of each, as PinnerSage does. `none` makes no vectors of users."""
+    newest: int = Field(5, ge=1, le=2000)
+    """Newest interactions of a user that count."""
+    half_life_days: float = Field(0.0, ge=0.0)
+    """Age at which an interaction weighs half, in days before the user's newest; 0 weighs all ages
+    alike."""
+    by_weight: bool = False
+    """Whether interactions count by their weight; one of 0 or less then counts nothing."""
+    medoids: int = Field(3, ge=1, le=100)
+    """Most groups of a user, and so its vectors."""
+    spread: float = Field(1.0, ge=0.0)
+    """Groups nearer than this are one even where there may be more: Ward's distance, which between
+    two single items is that of their vectors."""
+    memory_mib: int = Field(1024, ge=16, le=2**24)
+    """Memory of the blocks of users, in MiB, besides 8 bytes a user. It changes how often the
+    interactions are read, and no vector."""
+    publish: bool = False
+    """Whether versions hold the vectors with the users' ids, which are personal data."""
+
+
+CHANGES_NO_CONTEXT = frozenset({"memory_mib", "publish"})
+"""Settings of `ContextsConfig` that say how, and who reads it, not what."""
+
+
 class IndexConfig(Settings):
     """Nearest-neighbour retrieval."""
 

@@ -6,12 +6,14 @@ Shapes: N items, B users, K neighbours, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from pinsage.contexts.pooling import mean
 from pinsage.evaluation.baselines.ease import EASEScorer
 from pinsage.evaluation.baselines.item_knn import ItemKNNScorer
 from pinsage.evaluation.ranking import Rows, Scores
@@ -132,14 +134,13 @@ class EmbeddingUsers:
 
     def vectors(self, user_rows: Rows) -> npt.NDArray[np.float32]:
         """Vectors of users, float32 [B, D]; zeros for a user without items."""
-        weights = self.weights
-        if weights is None:
-            weights = np.ones(len(self.embeddings), dtype=np.float32)
-        vectors: npt.NDArray[np.float32] = _pool(
-            user_rows, self.graph.context_indptr, self.graph.context_indices,
-            weights, self.embeddings,
-        )  # fmt: skip
-        return vectors
+        items = self.graph.context_indices
+        return mean(user_rows, self.graph.context_indptr, items, self._edges, self.embeddings)
+
+    @cached_property
+    def _edges(self) -> npt.NDArray[np.float32]:
+        items = self.graph.context_indices
+        return np.ones(len(items), np.float32) if self.weights is None else self.weights[items]
 
 
 def _nearest(knn: ItemKNNScorer, neighbours: int) -> tuple[Rows, npt.NDArray[np.float32]]:
@@ -187,19 +188,3 @@ def _add_dense(
                 other = weights[known]
                 for item in range(len(row)):
                     row[item] += other[item]
-
-
-@numba.njit(parallel=True, cache=True)
-def _pool(users: Any, user_indptr: Any, user_indices: Any, weights: Any, embeddings: Any) -> Any:
-    vectors = np.zeros((len(users), embeddings.shape[1]), dtype=np.float32)
-    for place in numba.prange(len(users)):
-        row = vectors[place]
-        total = np.float32(0)
-        for edge in range(user_indptr[users[place]], user_indptr[users[place] + 1]):
-            item = user_indices[edge]
-            total += weights[item]
-            for axis in range(len(row)):
-                row[axis] += weights[item] * embeddings[item, axis]
-        if total > 0:
-            row /= total
-    return vectors

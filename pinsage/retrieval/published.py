@@ -31,6 +31,8 @@ VECTORS = "vectors.npy"  # file of a version: what readers map
 _SUGGESTIONS = 5
 _TITLE_WIDTH = 60
 
+Matrix = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True)
 class Neighbour:

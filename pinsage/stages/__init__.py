@@ -2,6 +2,7 @@
 
     snapshot ─► ingest ─► split ─► graph ─► neighbourhoods ─► train ─► evaluate ─► report
                      └───────────► graph ─► neighbourhoods ─► embed ─► index ─► publish
+                      └─────────────────────────────────────────────► contexts ──┘
     (train, evaluate, embed, what readers follow) ─► champion ─► compare ─► decide
     (ingest, embed, the nights before) ─► input_drift, embedding_drift
 
@@ -14,12 +15,13 @@ from pinsage.stages._data import ingest, part, snapshot, split
 from pinsage.stages._drift import embedding_drift, input_drift
 from pinsage.stages._gate import champion, compare, decide
 from pinsage.stages._graph import graph, neighbourhoods
-from pinsage.stages._model import embed, evaluate, index, train
+from pinsage.stages._model import contexts, embed, evaluate, index, train
 from pinsage.stages._report import report
 
 __all__ = [
     "champion",
     "compare",
+    "contexts",
     "decide",
     "embed",
     "embedding_drift",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import CHANGES_NO_EMBEDDING, CHANGES_NO_WEIGHT, Config
+from pinsage.config import CHANGES_NO_CONTEXT, CHANGES_NO_EMBEDDING, CHANGES_NO_WEIGHT, Config
 from pinsage.stages._graph import walk_settings
 from pinsage.store import Artifact, Facts, Store, Workspace, code_digest
 
@@ -156,6 +156,32 @@ def embed(
             "model": trained.digest("model/"),
         },
         code=("pinsage.cluster", "pinsage.graph", "pinsage.inference", "pinsage.model"),
+    )
+
+
+def contexts(config: Config, store: Store, ingested: Artifact, embedded: Artifact) -> Artifact:
+    """Pool the items of every user into vectors that search the items' index."""
+
+    def build(work: Workspace) -> Facts:
+        from pinsage.contexts.stage import write_contexts
+
+        vectors = embedded.file("embeddings.npy")
+        return write_contexts(ingested.path, vectors, config.contexts, work.path)
+
+    return store.stage(
+        "contexts",
+        build,
+        settings=config.contexts.model_dump(exclude=set(CHANGES_NO_CONTEXT)),
+        inputs={
+            "interactions": ingested.digest("interactions.parquet", "users.parquet"),
+            "embeddings": embedded.digest(),  # as versions name what they were made of
+        },
+        code=(
+            "pinsage.contexts",
+            "pinsage.data.arrow",
+            "pinsage.data.row_groups",
+            "pinsage.graph.npy",
+        ),
     )
 
 

@@ -24,7 +24,7 @@ from pinsage.retrieval.versions import current_version
 STAGES = [
     "snapshot", "validate", "ingest", "split", "graph-train", "neighbourhoods-train", "train",
     "evaluate", "graph-full", "neighbourhoods-full", "embed", "validate-embeddings", "index",
-    "report",
+    "contexts", "report",
 ]  # fmt: skip
 OUTCOMES = ["publish", "register"]
 

@@ -1,0 +1,1 @@
+"""Contexts (users, boards, baskets) as vectors that search the index of the items."""
