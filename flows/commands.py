@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.gc import gc
 from pinsage.config import Config, load_config
 from pinsage.console import AsJson, Overrides, print_json
 from pinsage.errors import ConfigError
@@ -146,6 +147,9 @@ def ui(
     from flows.ui import serve
 
     serve(profile, root, prefect_port=prefect_port, mlflow_port=mlflow_port)
+
+
+app.command(rich_help_panel="Servers")(gc)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:

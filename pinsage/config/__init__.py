@@ -45,6 +45,7 @@ from pinsage.config.results import (
     IndexConfig,
     PublishConfig,
     ReportConfig,
+    RetentionConfig,
     TrackingConfig,
 )
 from pinsage.errors import ConfigError
@@ -71,6 +72,7 @@ __all__ = [
     "PairsConfig",
     "PublishConfig",
     "ReportConfig",
+    "RetentionConfig",
     "Settings",
     "Source",
     "SplitConfig",
@@ -123,6 +125,8 @@ class Config(Settings):
     """What the report shows."""
     publish: PublishConfig = PublishConfig()
     """What is kept for consumers."""
+    retention: RetentionConfig = RetentionConfig()
+    """How long what nobody needs any more is kept."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records the run."""
 
