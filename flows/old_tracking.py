@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -104,8 +105,15 @@ def _mlflow_gc(uri: str, artifacts: Path, run_ids: Sequence[str]) -> None:
     from mlflow.cli import gc
 
     options = ["--backend-store-uri", uri, "--artifacts-destination", artifacts.as_uri()]
-    with contextlib.redirect_stdout(io.StringIO()):  # a line a run
-        gc.main([*options, "--run-ids", ",".join(run_ids)], standalone_mode=False)
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # a line a run
+            gc.main(
+                [*options, "--tracking-uri", uri, "--run-ids", ",".join(run_ids)],
+                standalone_mode=False,
+            )
+    finally:  # it sets the address for the whole process
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
 
 
 def _family(client: mlflow.MlflowClient, parent: Run) -> Family:

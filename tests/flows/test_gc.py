@@ -14,7 +14,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.gc import size
@@ -194,6 +194,7 @@ FAMILIES = st.lists(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(FAMILIES, st.sets(st.sampled_from("abcd")), st.integers(1, 3), st.integers(0, 300))
 def test_a_family_goes_if_it_is_old_and_outnumbered_and_no_model_is_of_it(
     families: list[Family], registered: set[str], runs: int, days: int
