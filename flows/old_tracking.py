@@ -114,6 +114,10 @@ def _mlflow_gc(uri: str, artifacts: Path, run_ids: Sequence[str]) -> None:
             )
     finally:  # it sets the address for the whole process
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None unsets it
+    for run_id in run_ids:  # whose files are gone, and whose folder it leaves
+        for folder in artifacts.glob(f"*/{run_id}"):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _family(client: mlflow.MlflowClient, parent: Run) -> Family:

@@ -39,7 +39,7 @@ def commands(program: str) -> Iterator[list[str]]:
 
 def options_of(command: Any, words: list[str]) -> tuple[list[str], set[str]]:
     """The words that name the command, and its options."""
-    path = []
+    path: list[str] = []
     while hasattr(command, "commands"):
         assert words, f"{path}: which command?"
         command, path, words = command.commands[words[0]], [*path, words[0]], words[1:]
@@ -70,7 +70,7 @@ def test_every_command_of_prefect_and_its_options_exist() -> None:
     seen = {tuple(words) for words in commands("prefect")}
     assert len(seen) >= 6
     for words in seen:
-        path = []
+        path: list[str] = []
         for word in words:
             if not re.fullmatch(r"[a-z-]+", word) or word.startswith("-"):
                 break
