@@ -71,7 +71,7 @@ class TestVariables:
         with pytest.raises(ConfigError, match=rf"--host 0\.0\.0\.0: {name} is well known") as told:
             Team.from_environment(ALL, weak)
         assert value not in str(told.value)
-        assert Team.from_environment("127.0.0.1", weak)
+        assert Team.from_environment("127.0.0.1", weak).host == "127.0.0.1"
 
     def test_an_address_beyond_this_machine_needs_the_name_browsers_use(self) -> None:
         nameless = {k: v for k, v in GOOD.items() if k != "PINSAGE_TEAM_HOSTNAME"}

@@ -143,7 +143,7 @@ def up(databases: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
         assert not (root / "team" / "login.ini").exists()
 
 
-PREFECT_ROUTES = [
+PREFECT_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/api/admin/version", None), ("GET", "/api/admin/settings", None),
     ("POST", "/api/flows/filter", {}), ("POST", "/api/flow_runs/filter", {}),
     ("POST", "/api/deployments/filter", {}), ("POST", "/api/work_pools/filter", {}),
@@ -152,7 +152,7 @@ PREFECT_ROUTES = [
     ("POST", "/api/automations/filter", {}), ("GET", "/api/csrf-token?client=x", None),
     ("POST", "/api/variables/", {"name": "a", "value": 1}),
 ]  # fmt: skip
-MLFLOW_ROUTES = [
+MLFLOW_ROUTES: list[tuple[str, str, Any]] = [
     ("GET", "/", None), ("GET", "/api/2.0/mlflow/experiments/search?max_results=5", None),
     ("GET", "/ajax-api/2.0/mlflow/experiments/search?max_results=5", None),
     ("POST", "/api/2.0/mlflow/experiments/create", {"name": "a"}),
