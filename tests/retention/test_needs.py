@@ -273,6 +273,17 @@ def test_a_shared_file_is_counted_once_and_only_where_its_last_name_goes(root: R
     assert one.frees == (root.folder(first) / MANIFEST).stat().st_size, "the file has a name left"
 
 
+def test_landed_files_stay_as_long_as_a_kept_snapshot_or_ingest_holds_them(root: Root) -> None:
+    held, other = root.artifact("part"), root.artifact("part")
+    in_newest, gone = root.artifact("part"), root.artifact("part")
+    snapshot = root.artifact("snapshot", facts={"parts": [[root.digest(held), 1]]})
+    unneeded = root.artifact("snapshot", facts={"parts": [[root.digest(other), 1]]})
+    old = root.artifact("ingest", days=101, facts={"parts": [[root.digest(gone), 1]]})
+    root.artifact("ingest", facts={"parts": [[root.digest(in_newest), 1]]})
+    root.record([snapshot])
+    assert goes(plan(root.path, RetentionConfig(), now=NOW)) == {other, gone, unneeded, old}
+
+
 def test_what_a_killed_run_had_made_stays(root: Root) -> None:
     made, other = root.artifact("split"), root.artifact("split")
     root.record([made], state="running")
