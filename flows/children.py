@@ -54,14 +54,17 @@ class Children:
                 _signal(process, signal.SIGKILL)
                 process.wait()
 
-    def start(self, name: str, *command: str) -> None:
-        """Start a module of this Python; its output goes to `<name>.log`."""
+    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
+        """Start a module of this Python; its output goes to `<name>.log`.
+
+        `environment` takes the place of the one for all.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         with (self.logs / f"{name}.log").open("wb") as log:
             self._processes[name] = subprocess.Popen(  # noqa: S603  # our own commands
                 [sys.executable, "-m", *command],
                 cwd=self._folder,
-                env=self.environment,
+                env=self.environment if environment is None else environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flows.gc import gc
 from flows.rollback import companion
 from pinsage.config import Config, load_config
 from pinsage.console import AsJson, Overrides, print_json
@@ -139,15 +140,23 @@ def tune(
 
 @app.command(rich_help_panel=_PANEL)
 def ui(
-    profile: Annotated[str, typer.Option(help="How the servers run: local.")] = "local",
+    profile: Annotated[
+        str, typer.Option(help="local, or team: with login, on PostgreSQL.")
+    ] = "local",
     root: Annotated[Path, typer.Option(help="Folder that holds everything written.")] = Path("var"),
     prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Prefect.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow.")] = 5000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine with team alone.")
+    ] = "127.0.0.1",
 ) -> None:
     """Start Prefect, a worker for each pool and MLflow on this machine, until Ctrl-C."""
     from flows.ui import serve
 
-    serve(profile, root, prefect_port=prefect_port, mlflow_port=mlflow_port)
+    serve(profile, root, prefect_port=prefect_port, mlflow_port=mlflow_port, host=host)
+
+
+app.command(rich_help_panel="Servers")(gc)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:

@@ -1,7 +1,7 @@
 """What the stages of one run share: configuration, artifacts, tracking, and a record of it all.
 
 <root>/runs/<run-id>.json says which artifact every stage used, made or found, and what came of
-the run; it is written for failed runs too.
+the run; it is written after each stage, so that of a killed run it says `running` for ever.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ class Book:
     No dataclass: Prefect would look into it, and draw every task as depending on all before it.
     """
 
-    def __init__(self, run_id: str, flow: str) -> None:
+    def __init__(self, run_id: str, flow: str, name: str) -> None:
         self.run_id = run_id
         self.flow = flow
+        self.name = name
         self.started = _now()
         self.stages: dict[str, Artifact] = {}
         self.outcome: dict[str, Any] = {}
@@ -57,9 +58,10 @@ class Book:
         return {
             "run_id": self.run_id,
             "flow": self.flow,
+            "name": self.name,
             "state": state,
             "started": self.started,
-            "ended": _now(),
+            "ended": None if state == "running" else _now(),
             "code_version": __version__,
             "stages": {name: _entry(artifact) for name, artifact in self.stages.items()},
             **self.outcome,
@@ -85,6 +87,11 @@ class Run:
             "mlflow_run_id": self.tracker.parent.run_id,
         }
         return {name: value for name, value in known.items() if value}
+
+    def remember(self, name: str, artifact: Artifact) -> None:
+        """Record a stage's artifact at once: what a killed run has made is not for removal."""
+        self.book.stages[name] = artifact
+        _write(self.config, self.book, self.book.document("running"))
 
     @contextmanager
     def stage(
@@ -135,7 +142,7 @@ class StageRecord:
     def keep(self, artifact: Artifact, note: str = "") -> Artifact:
         """Record the stage's artifact, and hand it on; a note is said with it."""
         manifest = artifact.manifest
-        self.run.book.stages[self.name] = artifact
+        self.run.remember(self.name, artifact)
         self.tracked.artifact(artifact)
         state: Literal["reused", "done"] = "reused" if artifact.reused else "done"
         announce(StageEvent(self.name, state, note, manifest.seconds, manifest.peak_mib))
@@ -144,7 +151,7 @@ class StageRecord:
     def keep_trial(self, trained: Artifact, ranked: Artifact, tags: Mapping[str, str]) -> None:
         """Record a training and what it reaches as one: its settings, its cost, its metrics."""
         self.keep(trained)
-        self.run.book.stages[f"{self.name}: ranks"] = ranked
+        self.run.remember(f"{self.name}: ranks", ranked)
         self.tracked.write(params=tags, tags=tags, metrics=records.numbers(ranked.facts))
 
     def keep_attempt(self, settings: Mapping[str, Any], outcome: Outcome) -> None:
@@ -186,7 +193,7 @@ def session(
     """
     prepare_process()
     token = take_token(config) if publishes else None
-    book = Book(_run_id(), flow)
+    book, store = Book(_run_id(), flow, config.name), Store(config.root)
     with connected(config) as tracker:
         if parent is None:
             tracker.begin(flow, _tags(config, book))
@@ -194,11 +201,14 @@ def session(
             tracker.attach(parent)
         artifacts.link_tracking(tracker.url)
         try:
-            yield Run(config, Store(config.root), tracker, book, token, parent is not None)
+            yield Run(config, store, tracker, book, token, parent is not None)
         except BaseException as error:
             _end(config, tracker, book, parent, error)
             raise
-        _end(config, tracker, book, parent, None)
+        else:
+            _end(config, tracker, book, parent, None)
+        finally:
+            store.close()
 
 
 def _end(
@@ -207,11 +217,18 @@ def _end(
     document = book.document("failed" if error else "completed")
     document["mlflow_run_id"] = tracker.parent.run_id
     document["error"] = str(error) if error else None
-    text = json.dumps(document, indent=2, default=str) + "\n"
-    tracker.parent.text("run.json", text)
+    tracker.parent.text("run.json", _text(document))
     if parent is None:
         tracker.parent.end(error)
-    write_atomic(config.root / "runs" / f"{book.run_id}.json", text)
+    _write(config, book, document)
+
+
+def _write(config: Config, book: Book, document: dict[str, Any]) -> None:
+    write_atomic(config.root / "runs" / f"{book.run_id}.json", _text(document))
+
+
+def _text(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, default=str) + "\n"
 
 
 def _run_id() -> str:

@@ -298,9 +298,12 @@ def connected(config: Config) -> Iterator[Tracker]:
 
 def tracking_uri(config: Config) -> str:
     """The configured address, else MLFLOW_TRACKING_URI, else a SQLite file below the root."""
-    return (
-        config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_database(config.root)
-    )
+    return tracking_uri_of(config.root, config.tracking.uri)
+
+
+def tracking_uri_of(root: Path, configured: str) -> str:
+    """The same, for whoever has no configuration."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_database(root)
 
 
 def _failure(error: BaseException) -> str:

@@ -23,6 +23,7 @@ COMMANDS = "pinsage.commands"  # the entry-point group through which other packa
 EXTRAS = {
     "PIL": "flows",
     "faiss": "index",
+    "flask_wtf": "team",
     "fastapi": "serve",
     "gensim": "baselines",
     "great_expectations": "flows",
@@ -34,6 +35,7 @@ EXTRAS = {
     "pooch": "fetch",
     "prefect": "flows",
     "prometheus_client": "serve",
+    "psycopg": "team",
     "ray": "ray",
     "s3fs": "s3",
     "scipy": "baselines",

@@ -97,16 +97,62 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock file, after waiting for whoever holds it; the lock goes with the process."""
+def locked(file: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file, after waiting for whoever holds it; the lock goes with the process.
+
+    Raises BlockingIOError where `wait` is off and another holds it.
+    """
     _make_folder(file.parent)
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.info("waiting for another process that holds %s", file)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    while True:
+        with file.open("a") as handle:
+            _take(handle.fileno(), fcntl.LOCK_EX, file, wait=wait)
+            if not _is_at(handle.fileno(), file):
+                continue  # who held it has removed the file: the next to come would lock another
+            yield
+            return
+
+
+def hold_shared(file: Path) -> int:
+    """Hold a lock file together with others, against one that wants it alone.
+
+    Returns the descriptor: the lock goes when it is closed. Waits for who has it alone. Raises
+    OSError where the file cannot be made.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _take(descriptor, fcntl.LOCK_SH, file, wait=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def holders(file: Path) -> list[int]:
+    """Ids of the processes of this host that hold a lock file, where the kernel tells (Linux)."""
+    try:
+        inode, lines = file.stat().st_ino, Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return []
+    fields = [line.split() for line in lines if " FLOCK " in line and "->" not in line]
+    return sorted({int(each[4]) for each in fields if each[5].rpartition(":")[2] == str(inode)})
+
+
+def _take(descriptor: int, kind: int, file: Path, *, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            raise
+        _log.info("waiting for another process that holds %s", file)
+        fcntl.flock(descriptor, kind)
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _make_folder(path: Path) -> None:

@@ -3,6 +3,7 @@
     <root>/stages/<stage>/<key>/      files and manifest.json; appears by one atomic rename
     <root>/scratch/<stage>/<key>/     checkpoints of an unfinished stage; survives a kill
     <root>/scratch/<stage>/<key>.lock held while a stage is built: one process builds, others wait
+    <root>/.in-use                    held by every open store, so that nothing is removed under it
 
 The key is a digest of the stage's settings, its inputs' contents and the code it runs, so a stage
 whose inputs and configuration are unchanged is found instead of run. The store names its content
@@ -12,9 +13,11 @@ by digest as well: a stage that was rerun and came out the same does not rerun t
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -25,9 +28,10 @@ from typing import Any
 
 from pinsage import __version__
 from pinsage.errors import AbandonedError, ArtifactError
-from pinsage.files import locked, publish_folder, staging_folder
+from pinsage.files import hold_shared, locked, publish_folder, staging_folder
 from pinsage.measure import Meter
 
+IN_USE = ".in-use"
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 22
 _SOURCES = {".py", ".html", ".css", ".js"}  # what a result is made by, templates included
@@ -113,10 +117,24 @@ class Workspace:
 
 
 class Store:
-    """The artifacts under one root."""
+    """The artifacts under one root; from its first stage until it is closed none is removed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._release: weakref.finalize[..., Store] | None = None
+
+    def __reduce__(self) -> tuple[type[Store], tuple[Path]]:
+        return Store, (self.root,)
+
+    def close(self) -> None:
+        """Let artifacts be removed again; a store that is forgotten closes by itself."""
+        if self._release is not None:
+            self._release()
+
+    def _hold(self) -> None:
+        if self._release is None or not self._release.alive:
+            with suppress(OSError):  # a root that cannot be written loses nothing either
+                self._release = weakref.finalize(self, os.close, hold_shared(self.root / IN_USE))
 
     def stage(
         self,
@@ -139,10 +157,12 @@ class Store:
         target = self.root / "stages" / name / key
         scratch = self.root / "scratch" / name / key
         lock = scratch.with_suffix(".lock")
+        self._hold()
         if target.exists():
             return _reuse(target, scratch)
         with locked(lock):
             if target.exists():  # made by another process while this one waited
+                lock.unlink(missing_ok=True)
                 return _reuse(target, scratch)
             scratch.mkdir(exist_ok=True)
             with staging_folder(target) as staging:

@@ -48,6 +48,7 @@ from pinsage.config.results import (
     IndexConfig,
     PublishConfig,
     ReportConfig,
+    RetentionConfig,
     TrackingConfig,
 )
 from pinsage.errors import ConfigError
@@ -79,6 +80,7 @@ __all__ = [
     "PairsConfig",
     "PublishConfig",
     "ReportConfig",
+    "RetentionConfig",
     "Settings",
     "Source",
     "SplitConfig",
@@ -135,6 +137,8 @@ class Config(Settings):
     """Whether what was built may replace what readers follow."""
     publish: PublishConfig = PublishConfig()
     """What is kept for consumers."""
+    retention: RetentionConfig = RetentionConfig()
+    """How long what nobody needs any more is kept."""
     tracking: TrackingConfig = TrackingConfig()
     """Where MLflow records the run."""
 

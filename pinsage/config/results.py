@@ -143,6 +143,23 @@ class PublishConfig(Settings):
     version as `alignment.npy`, `applied` turns vectors, index and model by it."""
 
 
+class RetentionConfig(Settings):
+    """What `pinsage gc` leaves: what a published version needs stays in any case."""
+
+    runs: int = Field(7, ge=1, le=10_000)
+    """Newest runs of each flow and data set whose artifacts stay; failed ones counted apart."""
+    young_days: float = Field(2.0, ge=0)
+    """Artifacts younger than so many days stay, whoever made them."""
+    scratch_days: float = Field(14.0, ge=0)
+    """Days without a change after which what an unfinished stage would resume from goes."""
+    record_days: float = Field(365.0, ge=0)
+    """Days after which the record of a run goes, unless its artifacts stay."""
+    mlflow_days: int = Field(90, ge=0)
+    """Days after which MLflow runs go that no registered model is of; 0 keeps them all."""
+    prefect_days: int = Field(90, ge=0)
+    """Days after which ended Prefect flow runs go; 0 keeps them all."""
+
+
 class TrackingConfig(Settings):
     """MLflow."""
 

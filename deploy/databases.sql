@@ -1,0 +1,3 @@
+-- Run once by the PostgreSQL image, when its volume is empty.
+CREATE DATABASE prefect;
+CREATE DATABASE mlflow;
