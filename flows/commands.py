@@ -193,6 +193,7 @@ def _embed_command(
     chosen = [f"embed.{name}={value}" for name, value in given.items() if value is not None]
     _stage_command("embed")(config_file, [*(overrides or ()), *chosen], as_json)
 
+
 app.command("rollback", rich_help_panel="Results")(rollback_command(companion))
 
 for _stage, _help in STAGE_FLOWS.items():

@@ -10,7 +10,6 @@ Invariant: a champion that has learnt from anything in tonight's test period is 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -157,9 +156,7 @@ def _embed(
         features = model.spec.transform(items, degree, SentenceVectors.below(config.root))
     except (TrainingError, MissingExtraError, ArtifactError) as error:
         raise IncomparableError(f"its features cannot be read any more: {error}") from None
-    with tempfile.TemporaryDirectory(dir=config.root) as folder:
-        block = config.embed.block
-        return embed_items(model, features, near, block=block, folder=Path(folder)), num_known
+    return embed_items(model, features, near, block=config.embed.block), num_known
 
 
 def _ranks_table(pairs: Pairs, ranks: Ranks) -> pa.Table:
