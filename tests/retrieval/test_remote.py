@@ -82,6 +82,15 @@ def test_a_version_is_fetched_once(
     assert load_published(url, "films").version == first.name
 
 
+def test_no_version_is_a_folder_elsewhere(config: Config, url: str) -> None:
+    version = published(config, 1)
+    (version.path / "vectors.npy").unlink()
+    for name in (str(version.path), f"../{version.name}", "..", f"./{version.name}"):
+        with pytest.raises(ArtifactError, match="has no version"):
+            load_published(url, "films", name)
+    assert (version.path / "manifest.json").exists()
+
+
 def test_a_copy_that_was_damaged_here_is_fetched_again(config: Config, url: str) -> None:
     published(config, 1)
     file = load_published(url, "films").path / "vectors.npy"
