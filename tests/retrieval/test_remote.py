@@ -111,6 +111,15 @@ def test_a_version_damaged_in_the_store_is_refused_and_published_anew(
     assert load_published(url, "films").version == version.name
 
 
+def test_a_manifest_damaged_in_the_store_is_published_anew(config: Config, url: str) -> None:
+    version = published(config, 1)
+    damage(url, f"films/{version.name}/manifest.json")
+    with pytest.raises(ArtifactError, match="broken manifest"):
+        load_published(url, "films")
+    published(config, 1)
+    assert load_published(url, "films").version == version.name
+
+
 def test_only_the_last_are_kept_and_what_a_kill_left_goes(config: Config, url: str) -> None:
     fs, base = fsspec.core.url_to_fs(url)
     left = f"{base}/films/20000101t000000z-00000000"
