@@ -56,7 +56,9 @@ def _alias_moved(
     try:
         yield
     except BaseException:
-        if before and before != number:
+        if number and not before:
+            client.delete_registered_model_alias(model, CHAMPION)
+        elif before and before != number:
             client.set_registered_model_alias(model, CHAMPION, before)
         raise
     if number:

@@ -64,11 +64,10 @@ def recommend_user(
 def _best(root: Path, version: Published, user: str, k: int, *, new: bool) -> list[Neighbour]:
     import numpy as np
 
-    from pinsage.contexts.stage import ContextVectors
     from pinsage.retrieval.published import Neighbour
     from pinsage.retrieval.users import best_rows
 
-    vectors, _ = ContextVectors.open(_vectors(root, version)).of(user)
+    vectors = _vectors(root, version, user)
     taken = _taken(root, version, user) if new else np.empty(0, dtype=np.int64)
     owner = np.zeros(len(vectors), dtype=np.int64)
     [(rows, scores)] = best_rows(version, vectors, owner, k, exclude=[taken])
@@ -80,13 +79,15 @@ def _best(root: Path, version: Published, user: str, k: int, *, new: bool) -> li
     ]
 
 
-def _vectors(root: Path, version: Published) -> Path:
-    """The folder of the users' vectors that were made of the version's embeddings."""
+def _vectors(root: Path, version: Published, user: str) -> npt.NDArray[np.float32]:
+    """The user's vectors that were made of the version's embeddings, in the version's space."""
+    from pinsage.contexts.stage import ContextVectors
     from pinsage.errors import ArtifactError
+    from pinsage.retrieval.aligning import as_published
     from pinsage.store import Store, open_artifact
 
     if any(name.startswith(f"{_FOLDER}/") for name in version.manifest.files):
-        return version.path / _FOLDER
+        return ContextVectors.open(version.path / _FOLDER).of(user)[0]
     wanted = version.manifest.inputs["embeddings"]
     fitting = [
         made
@@ -98,7 +99,8 @@ def _vectors(root: Path, version: Published) -> Path:
             f"{root / 'stages' / _FOLDER}: has no vectors of users for version {version.version}; "
             f"run `pinsage run` with its configuration, and with contexts.pool other than 'none'"
         )
-    return open_artifact(max(fitting, key=lambda made: made.manifest.created).path).path
+    newest = open_artifact(max(fitting, key=lambda made: made.manifest.created).path)
+    return as_published(ContextVectors.open(newest.path).of(user)[0], version)
 
 
 def _taken(root: Path, version: Published, user: str) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ the result is the same to the bit.
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch_frame.data import TensorFrame
 
 from pinsage.config import Config
+from pinsage.files import staging_folder
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.graph.npy import npy_header
 from pinsage.inference.engine import EMBEDDINGS, Job
@@ -88,11 +89,12 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
 
     Items that training did not know have no id vector: they rest on content and neighbours.
     """
-    with tempfile.TemporaryDirectory(dir=config.root) as folder:
-        scratch = Path(folder)
+    # What a kill leaves of it goes with the next, and with `pinsage gc`.
+    with staging_folder(config.root / "scratch" / "embedded" / "all") as scratch:
         job = job_of(config, catalog, graph, table, trained, scratch)
         LocalEngine().embed(job, scratch)
         embeddings: Matrix = np.load(scratch / EMBEDDINGS)
+        shutil.rmtree(scratch)
     return embeddings
 
 

@@ -18,7 +18,15 @@ from safetensors.numpy import load_file, save_file
 
 from pinsage.errors import ArtifactError
 from pinsage.model.query import WEIGHT, WEIGHTS
-from pinsage.retrieval.align import Matrix, Rotation, Side, find_rotation, shared_rows, stability
+from pinsage.retrieval.align import (
+    Matrix,
+    Rotation,
+    Side,
+    find_rotation,
+    rotate,
+    shared_rows,
+    stability,
+)
 from pinsage.retrieval.align import why_not as why_not_alignable
 from pinsage.retrieval.published import Published
 
@@ -60,6 +68,19 @@ def compare(
 def write_rotation(rotation: Rotation, folder: Path) -> None:
     """R, float64 [d, d]: rows of vectors times R are comparable with the version before."""
     np.save(folder / FILE, rotation)
+
+
+def as_published(vectors: Matrix, version: Published) -> Matrix:
+    """Vectors float32 [V, d] in the space of a version's own, turned where that was.
+
+    They are of the embeddings that the version was made of, such as a stage keeps them.
+    """
+    is_turned = version.manifest.settings.get("align") == "applied"
+    if not is_turned or FILE not in version.manifest.files:
+        return vectors
+    turned = np.empty_like(vectors)
+    rotate(vectors, np.load(version.path / FILE), turned)
+    return turned
 
 
 def rotate_model(folder: Path, rotation: Rotation) -> None:

@@ -19,12 +19,12 @@ _KEPT = 3
 
 def fetched(shelf: RemoteShelf, version: str) -> Path:
     """Folder of a version, fetched and verified unless it is there. Raises ArtifactError."""
+    if "/" in version or version.startswith("."):
+        raise ArtifactError(f"{shelf}: has no version {version!r}")
     folder = cache_folder() / blake2b(shelf.url.encode(), digest_size=8).hexdigest() / shelf.name
     target = folder / version
     if (target / MANIFEST).exists():
         return target
-    if "/" in version or version.startswith("."):
-        raise ArtifactError(f"{shelf}: has no version {version!r}")
     with locked(folder / f".{version}.lock"):  # one process fetches, others wait for it
         if not (target / MANIFEST).exists():
             with staging_folder(target) as staging:

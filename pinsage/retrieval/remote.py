@@ -11,6 +11,7 @@ leads to was uploaded and read back against its checksum.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from pinsage.store import MANIFEST, FileEntry, Manifest, parse_manifest
 _CHUNK = 1 << 25
 _FLAT = {"abfs", "az", "gcs", "gs", "s3"}  # stores without folders
 _ATTEMPTS = 20
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,11 @@ class RemoteShelf:
         """The undamaged version made from the same inputs, by this host or another."""
         for version in self.versions():
             if version.endswith(f"-{key[:8]}"):
-                manifest = self.manifest(version)
+                try:
+                    manifest = self.manifest(version)
+                except ArtifactError as error:
+                    _log.warning("publishing anew what is damaged: %s", error)
+                    continue
                 if manifest.key == key and self._is_whole(version, manifest.files):
                     return version
         return None

@@ -30,7 +30,7 @@ def best_rows(
     """
     if not len(vectors) or (allowed is not None and not len(allowed)):
         return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in exclude]
-    most = k + max(map(len, exclude), default=0)
+    most = min(k + max(map(len, exclude), default=0), len(version.items))
     scores, rows = version.search(vectors, most, allowed=allowed)
     bounds = np.searchsorted(owner, np.arange(len(exclude) + 1))
     return [

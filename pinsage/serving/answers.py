@@ -14,6 +14,7 @@ from pinsage.errors import UnknownItemError
 from pinsage.retrieval.published import one_line
 from pinsage.retrieval.users import best_rows
 from pinsage.serving.messages import (
+    MOST_COMPARED,
     Filters,
     Item,
     ItemQuery,
@@ -57,14 +58,17 @@ def recommend(
 ) -> list[UserResult]:
     """Items for each user, by what it took, pooled as `settings` and the request say.
 
-    Raises RefusedError where the version has nothing of what a user took.
+    Raises RefusedError where the version has nothing of what a user took, and where to group what
+    the users took would take more than a request's share of time.
     """
+    chosen = _settings(request, settings)
     taken = [_taken(opened, place, user) for place, user in enumerate(request.users)]
+    _refuse_long([len(known) for known, _ in taken], chosen)
     rows = [[row for row, _ in known] for known, _ in taken]
     pooled = pool(
         _histories([known for known, _ in taken]),
         opened.published.vectors,
-        _settings(request, settings),
+        chosen,
         parallel=False,
     )
     nothing = sorted(set(range(len(rows))) - set(pooled.context.tolist()))
@@ -79,6 +83,16 @@ def recommend(
         UserResult.model_construct(items=items, unknown=unknown)
         for items, (_, unknown) in zip(found, taken, strict=True)
     ]
+
+
+def _refuse_long(sizes: Sequence[int], settings: ContextsConfig) -> None:
+    compared = sum(min(size, settings.newest) ** 2 for size in sizes)
+    if settings.pool == "medoids" and compared > MOST_COMPARED:
+        raise RefusedError(
+            422, f"medoids compare each of a user's newest items with each other, which here are "
+            f"{compared:,} pairs; {MOST_COMPARED:,} are the most of a request", "users",
+            "ask in several requests, with a smaller `newest`, or with pool \"mean\"",
+        )  # fmt: skip
 
 
 def _search(

@@ -25,6 +25,7 @@ MOST_ITEMS = 2000
 MOST_ALLOWED = 10_000
 MOST_EXCLUDED = 1000
 MOST_ANSWERED = 20_000  # items of all results together
+MOST_COMPARED = 4_000_000  # pairs of a user's items, of all users together: seconds of one thread
 LONGEST_BODY = 1 << 20  # bytes
 
 

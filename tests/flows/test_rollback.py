@@ -122,6 +122,16 @@ def test_the_alias_goes_back_where_the_embeddings_cannot_move(
     assert (current_version(tiny_config.root, "tiny"), alias(tiny_config)) == (two[1].name, "2")
 
 
+def test_where_there_was_no_alias_none_is_left(tiny_config: Config, two: list[Version]) -> None:
+    client = mlflow.MlflowClient(mlflow_database(tiny_config.root))
+    client.delete_registered_model_alias(MODEL, CHAMPION)
+    file = two[0].path.parent / history.FILE
+    file.unlink()
+    file.mkdir()
+    assert pinsage("rollback", "--root", tiny_config.root, "--yes").exit_code == 2
+    assert CHAMPION not in client.get_registered_model(MODEL).aliases
+
+
 def test_neither_moves_to_a_version_that_was_never_registered(
     tiny_config: Config, two: list[Version], tiny_run: SimpleNamespace
 ) -> None:

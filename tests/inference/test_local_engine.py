@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from pinsage.config import parse_config
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.inference import layers
-from pinsage.inference.engine import EMBEDDINGS, Engine
+from pinsage.inference.engine import EMBEDDINGS, Engine, Job
 from pinsage.inference.inputs import Inputs
 from pinsage.inference.layers import reduce_block
 from pinsage.inference.layerwise import Blocks
-from pinsage.inference.local import LocalEngine, embed_items
+from pinsage.inference.local import LocalEngine, embed_items, embed_trained
 from pinsage.inference.stage import choose_engine
 from tests.inference.engine_contract import Case, EngineContract, Matrix, embedded, make_case
 
@@ -210,3 +212,26 @@ def test_half_a_file_stands_in_the_way_of_nothing(case: Case, tmp_path: Path) ->
     (tmp_path / "out" / EMBEDDINGS).write_bytes(b"half")
     found = embedded(LocalEngine(), case.job, tmp_path / "out")
     np.testing.assert_allclose(found, case.expected, atol=1e-5)
+
+
+def test_what_a_kill_leaves_of_an_embedding_in_memory_goes_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = {"interactions": {"path": "unused"}}
+    config = parse_config({"name": "films", "root": str(tmp_path), "data": data})
+    test, folder = os.getpid(), tmp_path / "unused"
+
+    def embed(_: LocalEngine, job: Job, out: Path) -> None:
+        (job.scratch / "layer-1.bin").write_bytes(bytes(100))
+        if os.getpid() != test:
+            os._exit(9)  # as SIGKILL would
+        np.save(out / EMBEDDINGS, np.ones((2, 3), dtype=np.float32))
+
+    monkeypatch.setattr(LocalEngine, "embed", embed)
+    killed = os.fork()
+    if not killed:
+        embed_trained(config, folder, folder, folder, folder)
+    os.waitpid(killed, 0)
+    assert list(tmp_path.rglob("layer-1.bin"))
+    assert embed_trained(config, folder, folder, folder, folder).shape == (2, 3)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]

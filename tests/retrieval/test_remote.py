@@ -82,6 +82,15 @@ def test_a_version_is_fetched_once(
     assert load_published(url, "films").version == first.name
 
 
+def test_no_version_is_a_folder_elsewhere(config: Config, url: str) -> None:
+    version = published(config, 1)
+    (version.path / "vectors.npy").unlink()
+    for name in (str(version.path), f"../{version.name}", "..", f"./{version.name}"):
+        with pytest.raises(ArtifactError, match="has no version"):
+            load_published(url, "films", name)
+    assert (version.path / "manifest.json").exists()
+
+
 def test_a_copy_that_was_damaged_here_is_fetched_again(config: Config, url: str) -> None:
     published(config, 1)
     file = load_published(url, "films").path / "vectors.npy"
@@ -97,6 +106,15 @@ def test_a_version_damaged_in_the_store_is_refused_and_published_anew(
     version = published(config, 1)
     damage(url, f"films/{version.name}/vectors.npy")
     with pytest.raises(ArtifactError, match=r"vectors\.npy: its content"):
+        load_published(url, "films")
+    published(config, 1)
+    assert load_published(url, "films").version == version.name
+
+
+def test_a_manifest_damaged_in_the_store_is_published_anew(config: Config, url: str) -> None:
+    version = published(config, 1)
+    damage(url, f"films/{version.name}/manifest.json")
+    with pytest.raises(ArtifactError, match="broken manifest"):
         load_published(url, "films")
     published(config, 1)
     assert load_published(url, "films").version == version.name

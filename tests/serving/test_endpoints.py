@@ -194,6 +194,13 @@ class TestRecommend:
         both = np.stack([vector_of(published, each) for each in given])
         expect(result, published, both, k=38, without=given)
 
+    def test_medoids_of_very_many_items_are_refused(self, tiny_url: Server) -> None:
+        body = {"users": [{"items": ["i1", "i2"] * 1000}] * 2, "newest": 2000, "k": 5}
+        error = refused(tiny_url.post("/recommend", {**body, "pool": "medoids"}), 422)
+        assert (error["where"], "8,000,000 pairs" in error["what"]) == ("users", True)
+        for smaller in ({"newest": 1400, "pool": "medoids"}, {"pool": "mean"}):
+            assert tiny_url.post("/recommend", {**body, **smaller}).status_code == 200
+
     def test_unknown_items_are_passed_over_and_told(
         self, tiny_url: Server, published: Published
     ) -> None:

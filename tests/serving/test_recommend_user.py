@@ -14,9 +14,10 @@ from typer.testing import CliRunner, Result
 
 from pinsage import stages
 from pinsage.cli import command_line
-from pinsage.config import ContextsConfig, parse_config
+from pinsage.config import ContextsConfig, changed, parse_config
+from pinsage.retrieval.publish import publish
 from pinsage.retrieval.published import load_published
-from pinsage.store import Store
+from pinsage.store import Facts, Store, Workspace
 
 
 def pinsage(*arguments: object) -> Result:
@@ -54,6 +55,42 @@ def test_shows_what_the_mean_of_the_newest_items_is_nearest_to(
     np.testing.assert_allclose(scores, [each.score for each in expected], rtol=1e-5)
     assert {each["title"].split()[0] for each in answer["items"]} == {"Harbour"}
     assert "For user u4" in pinsage("recommend-user", "u4", "--root", root).stdout
+
+
+@pytest.mark.parametrize("kept_in", ["stage", "version"])
+def test_a_version_that_was_turned_is_searched_with_turned_vectors(
+    tiny_run: SimpleNamespace, tmp_path: Path, kept_in: str
+) -> None:
+    tree = {**tiny_run.config.model_dump(mode="json"), "root": str(tmp_path), "name": "turned"}
+    config, store = changed(parse_config(tree), {"publish.align": "applied"}), Store(tmp_path)
+    pooled = stages.contexts(config, store, tiny_run.ingest, tiny_run.embed)
+    raw = np.load(tiny_run.embed.file("embeddings.npy"))
+    mirrored = np.ascontiguousarray(raw[:, ::-1])  # what the night before had found
+
+    def embed(work: Workspace) -> Facts:
+        np.save(work.path / "embeddings.npy", mirrored)
+        return dict(tiny_run.embed.facts)
+
+    earlier = store.stage("embed", embed, settings={}, inputs={}, code=("pinsage.errors",))
+    sources = {
+        "ingested": tiny_run.ingest, "built": tiny_run.full_graph, "trained": tiny_run.train,
+        "evaluated": tiny_run.evaluate, "reported": tiny_run.report, "indexed": tiny_run.index,
+    }  # fmt: skip
+    publish(config, **sources, embedded=earlier)
+    own = pooled if kept_in == "version" else None
+    publish(config, **sources, embedded=tiny_run.embed, contexts=own)
+
+    version = load_published(tmp_path, "turned")
+    np.testing.assert_allclose(version.vectors, mirrored, atol=1e-5)
+    mean = version.vectors[newest_of(tiny_run, "u4", ContextsConfig().newest)].mean(axis=0)
+    answer = json.loads(pinsage("recommend-user", "u4", "--root", tmp_path, "--json").stdout)
+    scores = [each["score"] for each in answer["items"]]
+    np.testing.assert_allclose(scores, [n.score for n in version.nearest(mean, 10)], atol=1e-5)
+
+
+def test_more_than_there_are_is_all_of_them(root: Path) -> None:
+    result = pinsage("recommend-user", "u4", "--root", root, "-k", 10**15, "--json")
+    assert len(json.loads(result.stdout)["items"]) == len(load_published(root, "tiny").items)
 
 
 def test_new_leaves_out_everything_that_the_user_took(
