@@ -142,6 +142,13 @@ def read_config(files: list[Path] | None, overrides: list[str] | None) -> Config
     return None
 
 
+def confirm(command: str, question: str) -> None:
+    """Ask before something moves. Raises ConfigError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{command} asks before it acts, and nobody can answer here: add --yes")
+    typer.confirm(question, abort=True)
+
+
 def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[Path, list[str]]:
     """The root, and the data sets chosen there: `name`, the configuration's, or all there are.
 

@@ -1,9 +1,10 @@
 """Publishing a version: staged, verified, visible at once, and only then pointed at.
 
 The two steps can be taken apart: `publish(promote=False)` makes a version that can be listed and
-opened by name, and `promote` switches readers to it. The same inputs make one version, not two; readers see the complete old or the complete new one. Who
-began earlier than the last who published is refused (fencing.py). Where versions go to an object
-store too, they are complete there before anybody is switched.
+opened by name, and `promote` switches readers to it. The same inputs make one version, not two;
+readers see the complete old or the complete new one. Who began earlier than the last who published
+is refused (fencing.py). Where versions go to an object store too, they are complete there before
+anybody is switched.
 """
 
 from __future__ import annotations

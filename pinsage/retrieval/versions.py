@@ -237,8 +237,8 @@ def new_version(folder: Path, now: datetime, key: str) -> str:
 def prune(folder: Path, keep: int) -> None:
     """Remove the oldest versions beyond `keep`, never the current. The caller holds the lock.
 
-    Those that readers never followed are counted apart, so that they push no version out that one
-    may roll back to: the newest `keep` that wait for somebody stay, and the newest that was refused.
+    Those that readers never followed are counted apart, and push no version out that one may roll
+    back to: the newest `keep` that wait for somebody stay, and the newest that was refused.
     """
     pointer = folder / CURRENT  # absent where the object store's readers have left what was made
     current = pointer.read_text().strip() if pointer.exists() else ""
