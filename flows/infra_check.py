@@ -27,7 +27,7 @@ def main() -> None:
         raise ValueError(f"the neighbours of {question['item_id']!r} have the scores {scores}")
     if not len(embedding) or not np.isfinite(embedding).all():
         raise ValueError(f"the embedding of {question['features']} is {embedding}")
-    print(json.dumps({"neighbours": len(scores), "dimension": len(embedding)}))
+    sys.stdout.write(json.dumps({"neighbours": len(scores), "dimension": len(embedding)}) + "\n")
 
 
 def _registered(question: dict[str, Any]) -> tuple[Any, Any]:

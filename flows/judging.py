@@ -1,5 +1,6 @@
-"""The tasks of the gate: drift, the champion beside the challenger, the check of what is packaged,
-the decision and the promotion. What each does is in `pinsage.stages` and `pinsage.retrieval`.
+"""The tasks of the gate: drift, comparison, the check of what is packaged, decision, promotion.
+
+What each does is in `pinsage.stages` and `pinsage.retrieval`.
 """
 
 from __future__ import annotations

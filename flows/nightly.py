@@ -1,8 +1,8 @@
 """Flow: from raw interactions to published item embeddings, every stage in order.
 
 What is unchanged since an earlier run is found, not run again. A broken data contract stops the
-run before work is spent; whatever fails, what was published before stays published. The gate decides
-whether readers follow the new version: a run that it refuses is a run that went well.
+run before work is spent; whatever fails, what was published before stays published. The gate
+decides whether readers follow the new version: a run that it refuses is a run that went well.
 """
 
 from __future__ import annotations

@@ -94,8 +94,8 @@ def _number_of(client: Any, model: str, version: str) -> str | None:
     if known and not numbers:
         raise AliasError(
             f"{version} is not registered as a version of {model}, so that its alias cannot go "
-            f"along, and the embeddings were not moved either: run its night again, which registers "
-            f"it, name a version that is registered, or add --embeddings-only"
+            f"along, and the embeddings were not moved either: run its night again, which "
+            f"registers it, name a version that is registered, or add --embeddings-only"
         )
     return max(numbers, key=int) if numbers else None
 

@@ -296,7 +296,7 @@ def publish(
     reported: Artifact,
     pooled: Artifact | None,
 ) -> Version:
-    """Publish one version, with users' vectors where that is wanted; readers stay where they are."""
+    """Publish one version, with users' vectors where they are wanted; readers stay as they are."""
     with run.stage("publish") as record:
         version = retrieval.publish(
             run.config,

@@ -7,6 +7,7 @@ what goes to stdout is the answer alone, so that `--json` output is one JSON doc
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any

@@ -57,7 +57,7 @@ def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., No
         yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
         as_json: AsJson = False,
     ) -> None:
-        """Make a version that waits, or that was refused, the current one, and its model champion."""
+        """Make a version that waits or was refused the current one, and its model the champion."""
         effective = read_config(config_file, overrides)
         folder, chosen = _place(effective, root, name)
         _check_forward(folder, chosen, version, force=force)
