@@ -47,7 +47,7 @@ class NightPoint:
 
 
 def trend_figure(nights: Sequence[NightPoint]) -> Figure:
-    """Headline metrics with their intervals and verdicts, rows and items, and the overlap."""
+    """The test's headline metrics with intervals and verdicts, rows and items, and the overlap."""
     names = list(nights[-1].metrics)
     figure = new_figure(1.75 * (len(names) + 2))
     panels: list[Axes] = list(figure.subplots(len(names) + 2, 1, sharex=True))
@@ -76,7 +76,7 @@ def _metric(axes: Axes, nights: Sequence[NightPoint], name: str) -> None:
         axes.plot([at], [value], marker=shape, markersize=6, color=colour, zorder=3, clip_on=False)
     there = [each for each in _MARKS if any(verdict == each for _, _, verdict in known)]
     said = ", ".join(f"{_symbol(each)} {_SAID[each]}" for each in there)
-    heading(axes, f"Test {metric_name(name)} with its interval: {said}")
+    heading(axes, f"{metric_name(name)}: {said}")
     axes.set_ylim(0, limit_of(max(highs)))
     if name.startswith("hit_rate"):
         as_percent(axes.yaxis)
@@ -106,4 +106,4 @@ def _overlap(axes: Axes, nights: Sequence[NightPoint]) -> None:
               color=NEUTRAL, clip_on=False)  # fmt: skip
     axes.set_ylim(0, 1)
     as_percent(axes.yaxis)
-    heading(axes, "An item's ten nearest that stay, against what readers followed")
+    heading(axes, "Ten nearest that stay, against what was followed")
