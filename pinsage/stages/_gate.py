@@ -155,7 +155,7 @@ def decide(
         "decide",
         build,
         settings={
-            "policy": config.gate.model_dump(mode="json", exclude={"drift"}),
+            "policy": config.gate.model_dump(mode="json", exclude={"drift", "approval_hours"}),
             **{name: asdict(each) for name, each in checks.items()},
         },
         inputs={"comparison": compared.digest()},
