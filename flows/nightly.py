@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows import stages, upstream
+from flows import remedy, stages, upstream
 from flows.results import headline
 from flows.session import session
 from flows.stages import Shown
@@ -41,6 +41,8 @@ class NightlyResult:
     flow_run_name="{config.name}",
     persist_result=True,
     result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
 )
 def nightly(config: Config) -> NightlyResult:
     """From raw interactions to published item embeddings."""

@@ -184,6 +184,7 @@ def _start(
             create = ("work-pool", "create", pool, "--type", "process", "--overwrite")
             children.run(f"pool-{pool}", "prefect", "--no-prompt", *create)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all")
+        children.run("automations", "flows.watch")
         for pool in POOLS:
             worker = ("worker", "start", "--pool", pool, "--type", "process", "--name", pool)
             children.start(f"worker-{pool}", "prefect", *worker)
