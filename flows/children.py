@@ -54,8 +54,8 @@ class Children:
                 _signal(process, signal.SIGKILL)
                 process.wait()
 
-    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start a module of this Python; its output goes to `<name>.log`.
+    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> int:
+        """Start a module of this Python; its output goes to `<name>.log`. Its process id.
 
         `environment` takes the place of the one for all.
         """
@@ -70,6 +70,7 @@ class Children:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone; we end the children in order
             )
+        return self._processes[name].pid
 
     def run(self, name: str, *command: str) -> None:
         """Run a module of this Python to its end. Raises ServerError where it fails."""
