@@ -75,9 +75,13 @@ class Children:
     def run(self, name: str, *command: str) -> None:
         """Run a module of this Python to its end. Raises ServerError where it fails."""
         self.start(name, *command)
-        code = self._processes.pop(name).wait()
+        code = self.wait_for(name)
         if code != 0:
             raise ServerError(f"{name} failed with exit code {code}:\n{self._tail(name)}")
+
+    def wait_for(self, name: str) -> int:
+        """Wait until a child has ended, and forget it; its exit code."""
+        return self._processes.pop(name).wait()
 
     def until_it_answers(self, name: str, url: str) -> None:
         """Wait until a server answers. Raises ServerError where it ends or takes too long."""

@@ -63,6 +63,7 @@ class Site:
         for process in killed:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        self.children.wait_for(f"worker-{pool}")
         return killed
 
     def end_workers(self) -> None:
@@ -131,7 +132,7 @@ def site(folder: Path) -> Iterator[Site]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": urls[0],
         "MLFLOW_TRACKING_URI": urls[1],
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), own.get("PYTHONPATH", "")]),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": "1",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
