@@ -7,10 +7,13 @@ walks keep the base's seed, so that seeds differ by their training alone.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
 
-from flows import artifacts, stages, upstream
+from flows import artifacts, remedy, stages, upstream
 from flows.session import Run, session
 from flows.stages import DAY, HOUR, Data
 from pinsage import stages as boxes
@@ -21,8 +24,16 @@ from pinsage.config import Config
 from pinsage.store import Artifact
 
 
-@flow(name="ablation", flow_run_name="{config.name}", result_serializer="json")
-def ablation(config: Config, seeds: int = 3, only: list[str] | None = None) -> Artifact:
+@flow(
+    name="ablation",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
+def ablation(
+    config: Config, seeds: Annotated[int, Field(ge=1)] = 3, only: list[str] | None = None
+) -> Artifact:
     """Train and rank every row of the ablation with every seed, and compare them.
 
     Args:

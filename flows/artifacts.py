@@ -39,7 +39,7 @@ def link_data_docs(stage: str, checked: Artifact, tracking_url: str | None) -> N
     page = checked.file("data_docs/index.html")
     verdict = "holds" if checked.facts["passed"] else "is broken"
     if tracking_url:
-        url = f"{tracking_url}/artifacts/data_docs/index.html"
+        url = _file_of(tracking_url, "data_docs/index.html")
         create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}")
     markdown = f"# {stage}: the contract {verdict}\n\nPages on disk: `{page}`\n"
     create_markdown_artifact(markdown, key=f"contract-{stage}", description=f"Contract {verdict}")
@@ -49,10 +49,16 @@ def link_report(reported: Artifact, tracking_url: str | None) -> None:
     """Link to the report, in MLflow where the run is tracked; and say where it lies."""
     page = reported.file(REPORT)
     if tracking_url:
-        url = f"{tracking_url}/artifacts/{REPORT}"
+        url = _file_of(tracking_url, REPORT)
         create_link_artifact(url, "Report", key="report-page")
     markdown = f"# Report\n\nOne page that needs no network: `{page}`\n"
     create_markdown_artifact(markdown, key="report", description="The page to judge the run by")
+
+
+def _file_of(tracking_url: str, file: str) -> str:
+    """Page of a file of an MLflow run; the view, which ends the run's address, ends it still."""
+    page, mark, view = tracking_url.partition("?")
+    return f"{page}/artifacts/{file}{mark}{view}"
 
 
 def show_results(evaluated: Artifact, summary: str) -> None:

@@ -54,8 +54,8 @@ class Children:
                 _signal(process, signal.SIGKILL)
                 process.wait()
 
-    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start a module of this Python; its output goes to `<name>.log`.
+    def start(self, name: str, *command: str, environment: Mapping[str, str] | None = None) -> int:
+        """Start a module of this Python; its output goes to `<name>.log`. Its process id.
 
         `environment` takes the place of the one for all.
         """
@@ -70,13 +70,18 @@ class Children:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone; we end the children in order
             )
+        return self._processes[name].pid
 
     def run(self, name: str, *command: str) -> None:
         """Run a module of this Python to its end. Raises ServerError where it fails."""
         self.start(name, *command)
-        code = self._processes.pop(name).wait()
+        code = self.wait_for(name)
         if code != 0:
             raise ServerError(f"{name} failed with exit code {code}:\n{self._tail(name)}")
+
+    def wait_for(self, name: str) -> int:
+        """Wait until a child has ended, and forget it; its exit code."""
+        return self._processes.pop(name).wait()
 
     def until_it_answers(self, name: str, url: str) -> None:
         """Wait until a server answers. Raises ServerError where it ends or takes too long."""

@@ -14,6 +14,7 @@ import typer
 
 from flows.gc import gc
 from flows.rollback import companion
+from flows.watch import automations
 from pinsage.config import Config, load_config
 from pinsage.console import AsJson, Overrides, print_json
 from pinsage.errors import ConfigError
@@ -161,6 +162,7 @@ def ui(
 
 
 app.command(rich_help_panel="Servers")(gc)
+app.command(rich_help_panel="Servers")(automations)
 
 
 def _stage_command(stage: str) -> Callable[..., None]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import stages, upstream
+from flows import remedy, stages, upstream
 from flows.session import session
 from pinsage.config import Config
 from pinsage.store import Artifact
 
 
-@flow(name="embed", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="embed",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def embed(config: Config) -> Artifact:
     """Bring everything up to the embeddings of all items; returns the embeddings."""
     with session(config, "embed") as run:
@@ -22,7 +28,13 @@ def embed(config: Config) -> Artifact:
         return embedded
 
 
-@flow(name="index", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="index",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def index(config: Config) -> Artifact:
     """Bring everything up to the nearest-neighbour index."""
     with session(config, "index") as run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import stages, upstream
+from flows import remedy, stages, upstream
 from flows.session import session
 from flows.stages import Shown
 from flows.summary import show_results
@@ -12,7 +12,13 @@ from pinsage.config import Config
 from pinsage.store import Artifact
 
 
-@flow(name="evaluate", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="evaluate",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def evaluate(config: Config) -> Artifact:
     """Bring everything up to the evaluation and its report."""
     with session(config, "evaluate") as run:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import upstream
+from flows import remedy, upstream
 from flows.session import session
 from pinsage.config import Config
 from pinsage.store import Artifact
 
 
-@flow(name="ingest", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="ingest",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def ingest(config: Config) -> Artifact:
     """Bring everything up to the ingested and split data; returns the ingested tables."""
     with session(config, "ingest") as run:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows import upstream
+from flows import remedy, upstream
 from flows.promotion import Settled, Verdict, settle
 from flows.registration import Registered
 from flows.results import headline
@@ -50,6 +50,8 @@ class NightlyResult:
     flow_run_name="{config.name}",
     persist_result=True,
     result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
 )
 def nightly(config: Config) -> NightlyResult:
     """From raw interactions to published item embeddings, which readers follow if they are good."""

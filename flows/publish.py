@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import upstream
+from flows import remedy, upstream
 from flows.promotion import settle
 from flows.session import session
 from flows.summary import show_results
@@ -13,7 +13,13 @@ from pinsage.config import Config
 from pinsage.retrieval.publish import Version
 
 
-@flow(name="publish", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="publish",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def publish(config: Config) -> Version:
     """Bring everything up to a published version; the same inputs make one version, not two."""
     with session(config, "publish", publishes=True) as run:

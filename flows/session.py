@@ -117,6 +117,7 @@ class Run:
         except BaseException as error:
             seconds = time.monotonic() - started
             announce(StageEvent(name, "failed", type(error).__name__, seconds))
+            error.add_note(f"stage {name}")
             raise
 
 

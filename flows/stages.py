@@ -80,6 +80,7 @@ def is_database_trouble(_task: Task[Any, Any], _run: TaskRun, state: State[Any])
     timeout_seconds=6 * HOUR,
     retries=3,
     retry_delay_seconds=[2, 10, 60],
+    retry_jitter_factor=0.5,
     retry_condition_fn=is_database_trouble,
 )
 def snapshot(run: Run) -> Artifact:

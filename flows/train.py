@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows import stages, upstream
+from flows import remedy, stages, upstream
 from flows.session import session
 from pinsage.config import Config
 from pinsage.store import Artifact
 
 
-@flow(name="train", flow_run_name="{config.name}", result_serializer="json")
+@flow(
+    name="train",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
 def train(config: Config, tracked_run: str | None = None) -> Artifact:
     """Bring everything up to a trained model.
 

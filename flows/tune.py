@@ -6,10 +6,13 @@ larger budget continues. The test period is not read.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from pydantic import Field
 
-from flows import artifacts, stages, upstream
+from flows import artifacts, remedy, stages, upstream
 from flows.session import Run, session
 from flows.stages import DAY, HOUR, Data
 from pinsage.config import Config
@@ -21,8 +24,16 @@ from pinsage.tuning.study import Attempt, Study
 from pinsage.tuning.trial import Outcome, run_attempt
 
 
-@flow(name="tune", flow_run_name="{config.name}", result_serializer="json")
-def tune(config: Config, trials: int = 30, only: list[str] | None = None) -> Artifact:
+@flow(
+    name="tune",
+    flow_run_name="{config.name}",
+    result_serializer="json",
+    on_failure=[remedy.leave],
+    on_crashed=[remedy.leave],
+)
+def tune(
+    config: Config, trials: Annotated[int, Field(ge=1)] = 30, only: list[str] | None = None
+) -> Artifact:
     """Choose settings on validation; returns the profile with the best, and the tables.
 
     Args:

@@ -87,7 +87,7 @@ class Servers:
     def of_mlflow(self) -> dict[str, str]:
         """Environment of MLflow's server."""
         if self.team is None:
-            return self._common
+            return {**self._common, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # none is ours
         origins = {"MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": self.team.origins(self.mlflow_port)}
         return {**self._common, **origins, **self.team.mlflow}
 
@@ -184,6 +184,7 @@ def _start(
             create = ("work-pool", "create", pool, "--type", "process", "--overwrite")
             children.run(f"pool-{pool}", "prefect", "--no-prompt", *create)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all")
+        children.run("automations", "flows.watch")
         for pool in POOLS:
             worker = ("worker", "start", "--pool", pool, "--type", "process", "--name", pool)
             children.start(f"worker-{pool}", "prefect", *worker)

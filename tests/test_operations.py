@@ -126,6 +126,7 @@ def messages() -> list[str]:
 ELSEWHERE = {
     "validate-embeddings": "the name of a stage",
     "this publisher began too early": "pinsage/retrieval/fencing.py",
+    "Deployment concurrency limit reached": "Prefect's own",
     "cannot be used (Address already in use)": "the second half is the system's",
 }
 

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from flows.evaluate import evaluate
 from flows.nightly import nightly
-from flows.settings import mlflow_database
+from flows.settings import MLFLOW_VIEW, mlflow_database
 from flows.train import train
 from flows.validate import validate
 from pinsage.config import Config
@@ -124,6 +124,10 @@ def test_prefect_shows_results_progress_and_links(first_night: Any) -> None:
     assert {"results", "results-table", "training-progress", "mlflow-run"} <= set(shown)
     assert {"data-docs-validate", "contract-validate"} <= set(shown)
     assert first_night.result.mlflow_run_id in str(shown["mlflow-run"].data)
+    for key, file in (("report-page", "report.html"), ("data-docs-validate", "index.html")):
+        address = str(shown[key].data).partition("(")[2].rstrip(")")
+        assert address.partition("?")[0].endswith(file)  # a path behind the view opens nothing
+        assert address.endswith(MLFLOW_VIEW)
 
 
 def test_the_verdict_is_shown_in_both_pages_and_kept(first_night: Any) -> None:
