@@ -5,6 +5,7 @@ An artifact's key is the same for every run, so that Prefect shows its history.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
@@ -65,6 +66,30 @@ def show_results(evaluated: Artifact, summary: str) -> None:
     create_markdown_artifact(summary, key="results", description="PinSage beside the baselines")
     rows = list(table_rows(read_periods(evaluated)))
     create_table_artifact(rows, key="results-table", description="One row a period and method")
+
+
+def show_gate(decided: Artifact, verdict: str, told: str) -> None:
+    """The decision twice: to read, and a row a rule."""
+    markdown = decided.file("decision.md").read_text(encoding="utf-8")
+    said = f"**What came of it: {verdict}.** {told}\n\n" if told else ""
+    create_markdown_artifact(f"{said}{markdown}", key="gate", description=f"Verdict: {verdict}")
+    document = json.loads(decided.file("decision.json").read_text(encoding="utf-8"))
+    create_table_artifact(document["reasons"], key="gate-table", description="One row a rule")
+
+
+def show_drift(key: str, found: Artifact) -> None:
+    """Tonight beside the nights before, a row a measure."""
+    markdown = found.file("drift.md").read_text(encoding="utf-8")
+    far = [*found.facts["block"], *found.facts["warn"]]
+    said = f"Far from the nights before: {', '.join(far)}" if far else "Nothing is far off"
+    create_markdown_artifact(f"# Drift\n\n{markdown}", key=key, description=said[:200])
+
+
+def show_trend(markdown: str, tracking_url: str | None) -> None:
+    """The last nights as a table; the chart is in MLflow."""
+    link = f"[The chart]({tracking_url}/artifacts/figures/trend.png) is in MLflow.\n\n"
+    markdown = f"# The last nights\n\n{link if tracking_url else ''}{markdown}"
+    create_markdown_artifact(markdown, key="trend", description="Metrics and verdicts by night")
 
 
 def show_ablation(compared: Artifact) -> None:

@@ -18,6 +18,7 @@ from flows.watch import automations
 from pinsage.config import Config, load_config
 from pinsage.console import AsJson, Overrides, print_json
 from pinsage.errors import ConfigError
+from pinsage.promote_version import promote_command
 from pinsage.roll_back import rollback_command
 
 DEFAULT_DATA = "movielens-100k"
@@ -82,7 +83,10 @@ def run(config_file: ConfigNeeded, overrides: Overrides = None, as_json: AsJson 
     if as_json:
         print_json(asdict(result))
     else:
-        typer.echo(f"{config.name}: published {result.version}")
+        followed = "readers follow it" if result.promoted else "readers stay where they are"
+        typer.echo(f"{config.name}: published {result.version}; {result.verdict}, {followed}")
+        if not result.promoted:
+            typer.echo("\n".join(result.reasons))
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -197,6 +201,7 @@ def _embed_command(
 
 
 app.command("rollback", rich_help_panel="Results")(rollback_command(companion))
+app.command("promote", rich_help_panel="Results")(promote_command(companion))
 
 for _stage, _help in STAGE_FLOWS.items():
     app.command(_stage, help=_help, rich_help_panel=_PANEL)(

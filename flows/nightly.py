@@ -1,7 +1,8 @@
 """Flow: from raw interactions to published item embeddings, every stage in order.
 
 What is unchanged since an earlier run is found, not run again. A broken data contract stops the
-run before work is spent; whatever fails, what was published before stays published.
+run before work is spent; whatever fails, what was published before stays published. The gate
+decides whether readers follow the new version: a run that it refuses is a run that went well.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass
 
 from prefect import flow
 
-from flows import remedy, stages, upstream
+from flows import remedy, upstream
+from flows.promotion import Settled, Verdict, settle
+from flows.registration import Registered
 from flows.results import headline
-from flows.session import session
-from flows.stages import Shown
+from flows.session import session, tidy
 from flows.summary import show_results
+from flows.trend import show_trend
 from pinsage.config import Config
 
 
@@ -27,6 +30,9 @@ class NightlyResult:
         metrics: headline metrics of validation and test
         mlflow_run_id: the MLflow run, or None where MLflow did not answer
         model: the registered model's address, or None likewise
+        verdict: what the gate said, or whoever it asked
+        promoted: readers follow the version
+        reasons: why, a line each
     """
 
     run_id: str
@@ -34,6 +40,9 @@ class NightlyResult:
     metrics: dict[str, float]
     mlflow_run_id: str | None
     model: str | None
+    verdict: Verdict
+    promoted: bool
+    reasons: list[str]
 
 
 @flow(
@@ -45,27 +54,27 @@ class NightlyResult:
     on_crashed=[remedy.leave],
 )
 def nightly(config: Config) -> NightlyResult:
-    """From raw interactions to published item embeddings."""
+    """From raw interactions to published item embeddings, which readers follow if they are good."""
     with session(config, "nightly", publishes=True) as run:
-        upstream.can_evaluate(run)
-        data = upstream.data(run)
-        past = upstream.graph(run, data, "train")
-        trained = stages.train(run, data, past)
-        evaluated = stages.evaluate(run, data, past, trained)
-        present, embedded = upstream.embeddings(run, data, past, trained)
-        indexed = stages.index(run, embedded, trained)
-        pooled = upstream.contexts(run, data, embedded)
-        shown = Shown(embedded, data.ingested, present.built)
-        reported = stages.report(run, data, shown, trained, evaluated)
-        version = stages.publish(
-            run, data, present, trained, evaluated, embedded, indexed, reported, pooled
-        )
-        registered = stages.register(run, version)
-        show_results(run, evaluated, version, registered)
-        return NightlyResult(
+        made = upstream.challenger(run)
+        settled = settle(run, made)
+        show_trend(run, made, settled)
+        show_results(run, made.evaluated, settled, made.registered)
+        result = NightlyResult(
             run_id=run.book.run_id,
-            version=version.name,
-            metrics=headline(evaluated),
+            version=settled.version.name,
+            metrics=headline(made.evaluated),
             mlflow_run_id=run.tracker.parent.run_id,
-            model=registered.uri if registered else None,
+            model=_model(made.registered, settled),
+            verdict=settled.verdict,
+            promoted=settled.promoted,
+            reasons=settled.reasons,
         )
+    tidy(config)
+    return result
+
+
+def _model(registered: Registered | None, settled: Settled) -> str | None:
+    if registered is None:
+        return None
+    return registered.uri if settled.promoted else registered.address

@@ -1,13 +1,14 @@
-"""Flow: everything up to a published version, registered in MLflow."""
+"""Flow: everything up to a published version, registered in MLflow and judged by the gate."""
 
 from __future__ import annotations
 
 from prefect import flow
 
-from flows import remedy, stages, upstream
+from flows import remedy, upstream
+from flows.promotion import settle
 from flows.session import session
-from flows.stages import Shown
 from flows.summary import show_results
+from flows.trend import show_trend
 from pinsage.config import Config
 from pinsage.retrieval.publish import Version
 
@@ -22,19 +23,8 @@ from pinsage.retrieval.publish import Version
 def publish(config: Config) -> Version:
     """Bring everything up to a published version; the same inputs make one version, not two."""
     with session(config, "publish", publishes=True) as run:
-        upstream.can_evaluate(run)
-        data = upstream.data(run)
-        past = upstream.graph(run, data, "train")
-        trained = stages.train(run, data, past)
-        evaluated = stages.evaluate(run, data, past, trained)
-        present, embedded = upstream.embeddings(run, data, past, trained)
-        indexed = stages.index(run, embedded, trained)
-        pooled = upstream.contexts(run, data, embedded)
-        shown = Shown(embedded, data.ingested, present.built)
-        reported = stages.report(run, data, shown, trained, evaluated)
-        version = stages.publish(
-            run, data, present, trained, evaluated, embedded, indexed, reported, pooled
-        )
-        registered = stages.register(run, version)
-        show_results(run, evaluated, version, registered)
-        return version
+        made = upstream.challenger(run)
+        settled = settle(run, made)
+        show_trend(run, made, settled)
+        show_results(run, made.evaluated, settled, made.registered)
+        return settled.version

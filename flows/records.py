@@ -5,11 +5,14 @@ Invariant: everything returned is within MLflow's limits on names, lengths and t
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from pinsage.store import Artifact
 
@@ -53,6 +56,46 @@ def numbers(facts: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def drift(found: Artifact) -> dict[str, float]:
+    """How far each measure of a drift stage is from the nights before, and how many are too far."""
+    document = json.loads(found.file("drift.json").read_text(encoding="utf-8"))
+    return {
+        **{
+            _name(f"drift.{each['group']}.{each['name']}".replace(" ", "_")): float(each["drift"])
+            for each in document["measures"]
+            if math.isfinite(each["drift"])
+        },
+        **{
+            f"drift.{found.manifest.stage}.{verdict}": float(len(found.facts[verdict]))
+            for verdict in ("warn", "block")
+        },
+    }
+
+
+def gate(decided: Artifact, *, promoted: bool) -> dict[str, float]:
+    """The numbers of a decision: the change against the champion, and what came of it."""
+    known = {name: value for name, value in decided.facts.items() if name != "forced"}
+    return {
+        **{f"gate.{name}": value for name, value in numbers(known).items()},
+        "gate.promoted": float(promoted),
+        "gate.forced": float(bool(decided.facts["forced"])),
+    }
+
+
+def slices(evaluated: Artifact, method: str) -> dict[str, float]:
+    """A method's metrics in every slice of the test period: `slice.support.cold.mrr`."""
+    rows = pq.read_table(evaluated.file("results.parquet")).to_pylist()
+    return {
+        _name(f"slice.{row['dimension']}.{row['slice']}.{_metric(row)}"): float(row["value"])
+        for row in rows
+        if row["period"] == "test"
+        and row["method"] == method
+        and row["dimension"] != "all"
+        and row["value"] is not None
+        and math.isfinite(row["value"])
+    }
+
+
 def tags(artifact: Artifact) -> dict[str, str]:
     """What made the artifact, and whether this run had to."""
     manifest = artifact.manifest
@@ -73,6 +116,10 @@ def readable_files(artifact: Artifact) -> Iterator[Path]:
     for name, entry in artifact.manifest.files.items():
         if Path(name).suffix in _READABLE and entry.bytes <= MAX_FILE_BYTES:
             yield Path(name)
+
+
+def _metric(row: Mapping[str, Any]) -> str:
+    return f"{row['metric']}_{row['k']}" if row["k"] else str(row["metric"])
 
 
 def _flat(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

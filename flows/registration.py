@@ -23,6 +23,7 @@ from mlflow.types.schema import AnyType, Array
 from packaging.requirements import Requirement
 
 from pinsage.config import Config, FeatureKind
+from pinsage.errors import ArtifactError
 from pinsage.files import write_atomic
 from pinsage.retrieval.shelf import current_version, shelf
 from pinsage.retrieval.versions import locked
@@ -54,6 +55,11 @@ class Registered:
         """Address for `mlflow.pyfunc.load_model`, while no other version is champion."""
         return f"models:/{self.name}@{CHAMPION}"
 
+    @property
+    def address(self) -> str:
+        """Address of this very version, whoever is champion."""
+        return f"models:/{self.name}/{self.version}"
+
 
 def model_name(config: Config) -> str:
     """The configured name, else `pinsage-` and the name of the data set."""
@@ -63,20 +69,36 @@ def model_name(config: Config) -> str:
 def register(
     client: mlflow.MlflowClient, config: Config, published: Version, run_id: str
 ) -> Registered:
-    """Register a published version, as `challenger` and, where readers follow it, as `champion`.
+    """Register a published version, as `challenger`; `champion` is what readers follow.
 
-    The model is logged to the run `run_id`. Raises MlflowException; calling it again is safe.
+    The model is logged to the run `run_id`. An alias that a killed promotion or rollback has left
+    somewhere else is brought back. Raises MlflowException; calling it again is safe.
     """
     name = model_name(config)
-    known = client.search_model_versions(f"name = '{name}' and tags.published = '{published.name}'")
-    number = str(known[0].version) if known else _log_model(name, published, run_id)
+    known = _number_of(client, name, published.name)
+    number = known or _log_model(name, published, run_id)
     client.set_registered_model_alias(name, CHALLENGER, number)
     folder = published.path.parent
     with locked(folder):  # a rollback would move readers and alias at once
         _remember(folder, config, name)
-        if current_version(folder.parents[1], folder.name) == published.name:
+        followed = _followed(folder)
+        if followed == published.name:
             client.set_registered_model_alias(name, CHAMPION, number)
+        elif followed and (behind := _number_of(client, name, followed)):
+            client.set_registered_model_alias(name, CHAMPION, behind)
     return Registered(name, number, reused=bool(known))
+
+
+def _number_of(client: mlflow.MlflowClient, name: str, published: str) -> str | None:
+    found = client.search_model_versions(f"name = '{name}' and tags.published = '{published}'")
+    return str(found[0].version) if found else None
+
+
+def _followed(folder: Path) -> str | None:
+    try:
+        return current_version(folder.parents[1], folder.name)
+    except ArtifactError:  # nothing is promoted yet
+        return None
 
 
 def registered_as(root: Path, name: str) -> dict[str, str]:

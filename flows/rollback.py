@@ -1,6 +1,9 @@
-"""A rollback moves the registered model's alias `champion` with the readers: both, or neither.
+"""A promotion or a rollback moves the alias `champion` with the readers: both, or neither.
 
-Invariant: importing this module costs nothing; MLflow is imported when a rollback is under way.
+The alias goes first and comes back where the readers cannot follow. A kill in between leaves the
+alias ahead: the same promotion or rollback again, or the next night's registration, mends it.
+
+Invariant: importing this module costs nothing; MLflow is imported when something is to move.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from pinsage.roll_back import Companion
 
 # A rollback is in a hurry: MLflow's own patience is minutes.
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+
+
+class AliasError(PublishError):
+    """MLflow did not move the alias, so that readers were not switched either."""
 
 
 def companion(config: Config | None, root: Path, name: str, moved: list[str]) -> Companion:
@@ -48,10 +55,11 @@ def _alias_moved(
                 client.set_registered_model_alias(model, CHAMPION, number)
         except FAILURES as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-            raise PublishError(
+            raise AliasError(
                 f"MLflow at {_without_secrets(uri)} did not move the alias {CHAMPION} of {model} "
                 f"({reason}), so the embeddings were not moved either: run it again when MLflow "
-                f"answers, or with --embeddings-only"
+                f"answers, or move the embeddings alone to {version} with --embeddings-only of "
+                f"`pinsage promote` or `pinsage rollback`"
             ) from None
     try:
         yield
@@ -84,10 +92,10 @@ def _number_of(client: Any, model: str, version: str) -> str | None:
     known = client.search_model_versions(f"name = '{model}'")
     numbers = [str(each.version) for each in known if each.tags.get("published") == version]
     if known and not numbers:
-        raise PublishError(
+        raise AliasError(
             f"{version} is not registered as a version of {model}, so that its alias cannot go "
-            f"along, and the embeddings were not moved either: name a version that is registered, "
-            f"or add --embeddings-only"
+            f"along, and the embeddings were not moved either: run its night again, which "
+            f"registers it, name a version that is registered, or add --embeddings-only"
         )
     return max(numbers, key=int) if numbers else None
 

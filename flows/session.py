@@ -7,6 +7,7 @@ the run; it is written after each stage, so that of a killed run it says `runnin
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prefect import runtime
+from prefect.context import FlowRunContext
 from prefect.settings import get_current_settings
 from prefect.utilities.urls import url_for
 
@@ -26,7 +28,9 @@ from flows.settings import prepare_process
 from flows.tracking import TrackedRun, Tracker, connected
 from pinsage import __version__
 from pinsage.config import Config
+from pinsage.errors import PinSageError
 from pinsage.files import write_atomic
+from pinsage.retention.plan import collect
 from pinsage.retrieval.publish import take_token
 from pinsage.store import Artifact, Store
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from pinsage.tuning.trial import Outcome
 
 MODEL = "PinSage"
+_log = logging.getLogger(__name__)
 _HOME = Path(__file__).resolve().parents[1]
 
 
@@ -212,6 +217,22 @@ def session(
             store.close()
 
 
+def tidy(config: Config) -> None:
+    """Remove what nobody needs any more, after a run that went well; never fails it.
+
+    Called outside of `session`, which holds the store open.
+    """
+    try:
+        decided = collect(config.root, config.retention)
+    except (OSError, PinSageError) as error:
+        _log.warning("nothing is removed that nobody needs: %s", error)
+        return
+    if decided.in_use:
+        _log.info("nothing is removed: another process works in %s", config.root)
+    elif decided.going:
+        _log.info("removed %d that nobody needs, %.0f MB", len(decided.going), decided.frees / 1e6)
+
+
 def _end(
     config: Config, tracker: Tracker, book: Book, parent: str | None, error: BaseException | None
 ) -> None:
@@ -244,6 +265,7 @@ def _tags(config: Config, book: Book) -> dict[str, str]:
         "run_id": book.run_id,
         "code.version": __version__,
         "prefect.flow_run_id": str(runtime.flow_run.id),
+        "trigger": _trigger(),
         "mlflow.source.name": f"flows/{book.flow}.py",
         "mlflow.source.type": "JOB",
     }
@@ -252,6 +274,15 @@ def _tags(config: Config, book: Book) -> dict[str, str]:
         tags["prefect.flow_run_url"] = page
     commit = git_commit()
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
+
+
+def _trigger() -> str:
+    """What started the run: a schedule, a person or program by its deployment, a command line."""
+    if runtime.deployment.id is None:
+        return "command line"
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context else None
+    return "schedule" if flow_run and flow_run.auto_scheduled else "manual"
 
 
 def git_commit() -> str | None:

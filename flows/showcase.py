@@ -92,5 +92,7 @@ def _places(
         "MLflow run": f"{result.mlflow_run_id or 'not tracked'} ({seen})",
         "model": result.model or "not registered",
         "record": config.root / "runs" / f"{result.run_id}.json",
+        "gate": f"{result.verdict}; {'readers follow it' if result.promoted else 'readers stay'}: "
+        + "; ".join(result.reasons),
         "next": f'pinsage recommend "{title}" --name {config.name}{where}',
     }

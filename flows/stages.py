@@ -20,7 +20,7 @@ from data_contracts import gate
 from flows import artifacts, records, registration
 from flows.dispatch import train_elsewhere
 from flows.registration import Registered
-from flows.session import Run
+from flows.session import MODEL, Run
 from pinsage import stages
 from pinsage.retrieval import publish as retrieval
 from pinsage.retrieval.publish import Version
@@ -196,7 +196,7 @@ def train(run: Run, data: Data, past: Graph) -> Artifact:
 def evaluate(run: Run, data: Data, past: Graph, trained: Artifact) -> Artifact:
     """Rank validation and test, beside the baselines."""
     with run.stage("evaluate") as record:
-        return record.keep(
+        evaluated = record.keep(
             stages.evaluate(
                 run.config,
                 run.store,
@@ -206,6 +206,8 @@ def evaluate(run: Run, data: Data, past: Graph, trained: Artifact) -> Artifact:
                 trained,
             )
         )
+        record.tracked.write(metrics=records.slices(evaluated, MODEL))
+        return evaluated
 
 
 @task(name="embed", task_run_name="embed", cache_policy=NO_CACHE, timeout_seconds=DAY)
@@ -295,7 +297,7 @@ def publish(
     reported: Artifact,
     pooled: Artifact | None,
 ) -> Version:
-    """Publish one version and switch readers to it; with vectors of users where that is wanted."""
+    """Publish one version, with users' vectors where they are wanted; readers stay as they are."""
     with run.stage("publish") as record:
         version = retrieval.publish(
             run.config,
@@ -310,6 +312,7 @@ def publish(
             token=run.token,
             origin=run.origin(),
             why=f"{run.book.flow} {run.book.run_id}",
+            promote=False,
         )
         record.keep_outcome(
             reused=version.reused, published=version.name, published_path=str(version.path)

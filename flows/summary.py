@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flows import artifacts
+from flows.promotion import Settled
 from flows.registration import Registered
 from flows.results import headline, verdicts
 from flows.session import Run
@@ -21,23 +22,27 @@ _MEASURES = {
 def show_results(
     run: Run,
     evaluated: Artifact,
-    version: Version | None = None,
+    settled: Settled | None = None,
     registered: Registered | None = None,
 ) -> None:
     """Show the result tables and what was published; headline metrics go to the parent run."""
-    summary = markdown(run, evaluated, version, registered)
+    summary = markdown(run, evaluated, settled, registered)
     artifacts.show_results(evaluated, summary)
     run.tracker.parent.describe(summary)
     run.tracker.parent.write(metrics=headline(evaluated))
 
 
 def markdown(
-    run: Run, evaluated: Artifact, version: Version | None, registered: Registered | None
+    run: Run, evaluated: Artifact, settled: Settled | None, registered: Registered | None
 ) -> str:
-    """Results, what was published, and where to look further."""
+    """The verdict, what was published, results, and where to look further."""
     tables = evaluated.file("table.md").read_text(encoding="utf-8")
     lines = [f"# {run.config.name}", ""]
-    if version is not None:
+    if settled is not None:
+        version = settled.version
+        said = f" {settled.told}." if settled.told else ""
+        lines += [f"**Verdict: {settled.verdict}.**{said}", ""]
+        lines += [settled.decided.file("decision.md").read_text(encoding="utf-8")]
         again = " (the same as before)" if version.reused else ""
         lines.append(f"- Published version `{version.name}`{again} in `{version.path}`")
         lines.extend(_published(version))
@@ -51,11 +56,9 @@ def markdown(
 
 
 def _published(version: Version) -> Iterator[str]:
-    """Where else it is, whether readers follow it, and how far it is from the one before."""
+    """Where else it is, and how far it is from the one before."""
     if version.to:
         yield f"- Also at `{version.to}`"
-    if not version.followed:
-        yield "- Readers do not follow it: it was rolled back"
     measured = dict(version.stability)
     if against := measured.pop("against", None):
         shared = measured.pop("num_shared")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -121,6 +122,17 @@ class TrackedRun:
     def text(self, name: str, text: str) -> None:
         """Keep a text as an artifact."""
         self._ask(f"store {name}", lambda client, run_id: client.log_text(run_id, text, name))
+
+    def figure(self, name: str, draw: Callable[[Path], object]) -> None:
+        """Keep an image as an artifact; `draw` writes it into a file."""
+        folder, _, file = name.rpartition("/")
+
+        def send(client: mlflow.MlflowClient, run_id: str) -> None:
+            with tempfile.TemporaryDirectory() as place:
+                draw(Path(place) / file)
+                client.log_artifact(run_id, str(Path(place) / file), folder or None)
+
+        self._ask(f"store {name}", send)
 
     def epoch(self, report: EpochReport) -> None:
         """One point of the training curve, by step."""

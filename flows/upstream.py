@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flows import stages
+from flows import judging, stages
+from flows.promotion import Challenger
 from flows.session import Run
-from flows.stages import Data, Graph, Span
+from flows.stages import Data, Graph, Shown, Span
 from pinsage.evaluation.baselines import require_packages
 from pinsage.model.text import choose_encoder
 from pinsage.store import Artifact
@@ -54,3 +55,26 @@ def embeddings(run: Run, known: Data, past: Graph, trained: Artifact) -> tuple[G
 def contexts(run: Run, known: Data, embedded: Artifact) -> Artifact | None:
     """Vectors of users, unless the configuration wants none."""
     return None if run.config.contexts.pool == "none" else stages.contexts(run, known, embedded)
+
+
+def challenger(run: Run) -> Challenger:
+    """Everything up to a published and registered version, which readers do not follow yet."""
+    can_evaluate(run)
+    known = data(run)
+    drifted = judging.input_drift(run, known)
+    past = graph(run, known, "train")
+    trained = stages.train(run, known, past)
+    evaluated = stages.evaluate(run, known, past, trained)
+    present, embedded = embeddings(run, known, past, trained)
+    moved = judging.embedding_drift(run, known, embedded)
+    ranked = judging.champion(run, known, past, embedded)
+    compared = judging.compare(run, known, past, trained, evaluated, ranked)
+    indexed = stages.index(run, embedded, trained)
+    pooled = contexts(run, known, embedded)
+    shown = Shown(embedded, known.ingested, present.built)
+    reported = stages.report(run, known, shown, trained, evaluated)
+    version = stages.publish(
+        run, known, present, trained, evaluated, embedded, indexed, reported, pooled
+    )
+    registered = stages.register(run, version)
+    return Challenger(known, drifted, moved, evaluated, compared, version, registered)

@@ -30,6 +30,7 @@ from pinsage.console import (
 )
 from pinsage.embed_new import embed_new
 from pinsage.export import export
+from pinsage.promote_version import promote_command
 from pinsage.recommend_user import recommend_user
 from pinsage.roll_back import rollback_command
 from pinsage.serving.command import serve
@@ -59,6 +60,7 @@ def command_line() -> typer.Typer:
     for command in (recommend, explain, published):
         app.command(rich_help_panel="Results")(command)
     app.command("rollback", rich_help_panel="Results")(rollback_command())
+    app.command("promote", rich_help_panel="Results")(promote_command())
     app.command("recommend-user", rich_help_panel="Results")(recommend_user)
     app.command("embed-new", rich_help_panel="Results")(embed_new)
     app.command(rich_help_panel="Results")(export)

@@ -7,6 +7,7 @@ what goes to stdout is the answer alone, so that `--json` output is one JSON doc
 from __future__ import annotations
 
 import json
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -140,6 +141,13 @@ def read_config(files: list[Path] | None, overrides: list[str] | None) -> Config
             f"--set {overrides[0]} changes a value of a configuration file: name the file too"
         )
     return None
+
+
+def confirm(command: str, question: str) -> None:
+    """Ask before something moves. Raises ConfigError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{command} asks before it acts, and nobody can answer here: add --yes")
+    typer.confirm(question, abort=True)
 
 
 def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[Path, list[str]]:

@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from pinsage.retrieval.versions import VersionInfo
 
 _NOTHING = "–"
+# Versions that readers never followed, by what was said of them.
+_UNFOLLOWED = {
+    "undecided": "not promoted: not judged",
+    "promote": "not promoted yet",
+    "ask": "waits for a person",
+    "refuse": "refused",
+}
 Section: TypeAlias = tuple[Text, Table]  # a heading, and what stands below it
 
 
@@ -79,14 +86,19 @@ def show_versions(versions: dict[str, list[VersionInfo]]) -> None:
     table.add_column("like the one before", overflow="fold")
     for name, found in versions.items():
         for each in found:
-            state = "current" if each.current else "withdrawn" if each.withdrawn else ""
+            row = (name, each.version, f"{each.num_items:,}", _state(each))
             token = "" if each.token is None else str(each.token)
-            row = (name, each.version, f"{each.num_items:,}", state, token)
-            table.add_row(*row, _likeness(each.stability))
+            table.add_row(*row, token, _likeness(each.stability))
     console = Console()
     console.print(table)
     for place in dict.fromkeys(each.to for found in versions.values() for each in found if each.to):
         console.print(f"also at {place}", highlight=False, markup=False)
+
+
+def _state(version: VersionInfo) -> str:
+    if version.current or version.withdrawn:
+        return "current" if version.current else "withdrawn"
+    return _UNFOLLOWED.get(version.verdict, "")
 
 
 def _likeness(stability: Mapping[str, Any]) -> str:

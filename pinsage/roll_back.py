@@ -6,7 +6,6 @@ companion that moves the alias of the registered model: both, or neither.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,11 +20,11 @@ from pinsage.console import (
     Name,
     Overrides,
     Root,
+    confirm,
     locate_one,
     print_json,
     read_config,
 )
-from pinsage.errors import ConfigError
 
 Companion = Callable[[str], AbstractContextManager[None]]
 # The companion for a configuration, if one was named, a root and a data set; it adds to the list
@@ -61,7 +60,10 @@ def rollback_command(companion_of: CompanionOf | None = None) -> Callable[..., N
         effective = read_config(config_file, overrides)
         folder, chosen = locate_one(effective, root, name)
         if not yes:
-            _confirm(f"Take {chosen} back to {version or 'the version before the current one'}?")
+            confirm(
+                "rollback",
+                f"Take {chosen} back to {version or 'the version before the current one'}?",
+            )
         from pinsage.retrieval.versions import rollback as roll_back
 
         moved: list[str] = []
@@ -75,9 +77,3 @@ def rollback_command(companion_of: CompanionOf | None = None) -> Callable[..., N
             typer.echo("; ".join([f"{chosen}: {current} is current now", *moved]))
 
     return rollback
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise ConfigError("rollback asks before it acts, and nobody can answer here: add --yes")
-    typer.confirm(question, abort=True)

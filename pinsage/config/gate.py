@@ -95,6 +95,8 @@ class GateConfig(Settings):
 
     approval: bool = False
     """A person is asked before what passes is promoted."""
+    approval_hours: float = Field(12.0, gt=0.0, le=24.0 * 14)
+    """Hours that a run of a worker waits for that person; then it counts as refused."""
     force: bool = False
     """Promote in spite of everything. It is recorded."""
     drift: DriftConfig = DriftConfig()

@@ -36,7 +36,7 @@ from pinsage.inference.local import embed_items, read_items
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
 from pinsage.model.text_vectors import SentenceVectors
-from pinsage.retrieval.versions import EMBEDDINGS
+from pinsage.retrieval.shelf import EMBEDDINGS
 from pinsage.store import Artifact, Facts, Manifest, open_artifact
 
 RANKS = "ranks.parquet"

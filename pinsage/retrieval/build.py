@@ -37,6 +37,7 @@ _CANDIDATES = (
     64.0,
 )  # scored in full, for each of those wanted
 _READ_TO_SCORED = 1 / 40  # what reading a code costs, measured in vectors scored in full
+_FLAT = 0.004  # recall that doubling what is read must add
 _MARGIN = 0.003  # beyond the recall asked for: other queries are not those it was tuned with
 
 
@@ -153,16 +154,18 @@ def _tune_ivfpq(faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> 
         lists.nprobe = probes
         return _recall(index, trial)
 
-    costs: list[tuple[float, int, float]] = []
     goal = min(1.0, settings.recall + _MARGIN)
+    best = (np.inf, lists.nlist, _CANDIDATES[-1])
     for factor in _CANDIDATES:
         index.k_factor = factor
-        if costs and k * factor > min(costs)[0]:
+        # More than this cost more than the best so far, whatever recall they have.
+        most = min(lists.nlist, (best[0] - k * factor) / a_list)
+        if most < 1:
             break
-        if reach(lists.nlist) >= goal or factor == _CANDIDATES[-1]:
-            probes = _least(reach, 1, lists.nlist, goal)
-            costs.append((probes * a_list + k * factor, probes, factor))
-    _, lists.nprobe, index.k_factor = min(costs)
+        probes = _least(reach, 1, int(most), goal)
+        if probes < int(most) or reach(probes) >= goal:
+            best = (probes * a_list + k * factor, probes, factor)
+    _, lists.nprobe, index.k_factor = best
 
 
 def _tune_binary(_faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
@@ -179,12 +182,17 @@ def _recall(index: Any, trial: Trial) -> float:
 
 
 def _least(reach: Callable[[int], float], low: int, high: int, goal: float) -> int:
-    """The smallest value that reaches the goal, to an eighth of itself; `high` if none does."""
-    value = low
-    while value < high and reach(value) < goal:
-        low, value = value, min(2 * value, high)
+    """The smallest value that reaches the goal, to a sixteenth of itself; `high` if none does.
+
+    It gives up where twice as much adds next to nothing.
+    """
+    value, before = low, 0.0
+    while value < high and (recall := reach(value)) < goal:
+        if 0.5 < recall < before + _FLAT:
+            return high
+        low, value, before = value, min(2 * value, high), recall
     high = value
-    while high - low > max(1, high // 8):
+    while high - low > max(1, high // 16):
         middle = (low + high) // 2
         low, high = (low, middle) if reach(middle) >= goal else (middle, high)
     return high

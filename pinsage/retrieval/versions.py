@@ -7,6 +7,7 @@ What is on disk below `<root>/published/<name>/`:
     withdrawn       versions rolled back; publishing does not return to them
     fence.json      who began when: a late publisher is refused (fencing.py)
     history.jsonl   who switched readers, when and why
+    unpromoted.json versions that readers were never switched to (unpromoted.py)
     to              the address that versions go to besides, where there is one
 """
 
@@ -26,15 +27,18 @@ from pinsage.errors import ArtifactError
 from pinsage.files import discard, write_atomic
 from pinsage.retrieval import history
 from pinsage.retrieval.shelf import CURRENT, EMBEDDINGS, current_version, names, only_name, shelf
+from pinsage.retrieval.unpromoted import Mark, edition, lift, mark, read_marks
 from pinsage.store import MANIFEST, Manifest, open_artifact, read_manifest
 
 __all__ = [
     "EMBEDDINGS",
     "VersionInfo",
+    "address",
     "champion",
     "current_version",
     "find_by_key",
     "is_withdrawn",
+    "judge",
     "list_versions",
     "locked",
     "named_version",
@@ -59,7 +63,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One published version, as its manifest describes it."""
+    """One published version, as its manifest describes it.
+
+    `verdict` is what was said of one that readers never followed; empty for the others.
+    """
 
     version: str
     created: str
@@ -68,6 +75,7 @@ class VersionInfo:
     dimension: int
     current: bool
     withdrawn: bool
+    verdict: str
     token: int | None
     stability: dict[str, Any]
     path: str
@@ -79,12 +87,15 @@ def list_versions(root: Path, name: str) -> list[VersionInfo]:
 
     Raises ArtifactError where nothing is published.
     """
-    current = current_version(root, name)
-    withdrawn = _withdrawn(shelf(root, name))
+    folders = _folders(shelf(root, name))
+    pointer = shelf(root, name) / CURRENT
+    current = current_version(root, name) if pointer.exists() or not folders else ""
+    withdrawn, marks = _withdrawn(shelf(root, name)), read_marks(shelf(root, name))
     infos = []
-    for path in _folders(shelf(root, name)):
+    for path in folders:
         manifest = _manifest(path)
         if manifest is not None:
+            is_current, known = path.name == current, marks.get(edition(path.name))
             infos.append(
                 VersionInfo(
                     version=path.name,
@@ -92,8 +103,9 @@ def list_versions(root: Path, name: str) -> list[VersionInfo]:
                     key=manifest.key,
                     num_items=manifest.facts["num_items"],
                     dimension=manifest.facts["dimension"],
-                    current=path.name == current,
+                    current=is_current,
                     withdrawn=path.name in withdrawn,
+                    verdict="" if is_current or known is None else known.said,
                     token=manifest.facts.get("token"),
                     stability=manifest.facts.get("stability", {}),
                     path=str(path),
@@ -136,6 +148,7 @@ def rollback(
             history.record(folder, history.event("rollback", version=target, was=current, why=why))
             write_atomic(folder / _WITHDRAWN, json.dumps(sorted(withdrawn)))
             write_atomic(folder / CURRENT, target + "\n")
+            lift(folder, target)
     return target
 
 
@@ -146,6 +159,14 @@ def remember_address(folder: Path, url: str) -> None:
         write_atomic(file, url + "\n")
     else:
         file.unlink(missing_ok=True)
+
+
+def address(folder: Path) -> str:
+    """The address that versions go to besides; empty where there is none."""
+    try:
+        return (folder / _ADDRESS).read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def named_version(root: Path, name: str, version: str) -> Path:
@@ -161,14 +182,14 @@ def champion(root: Path, name: str, embeddings: str) -> Path | None:
     """The version that new embeddings, named by their digest, are to be compared with.
 
     It is what readers follow, and where that holds these very embeddings the newest before it with
-    others; None where there is none.
+    others that they have followed; None where there is none.
     """
     folder = shelf(root, name)
     if not (folder / CURRENT).exists():
         return None
-    current, withdrawn = current_version(root, name), _withdrawn(folder)
+    current, passed_over = current_version(root, name), _withdrawn(folder) | _unpromoted(folder)
     for path in reversed(_folders(folder)):
-        if path.name > current or (path.name in withdrawn and path.name != current):
+        if path.name > current or (path.name in passed_over and path.name != current):
             continue
         manifest = _manifest(path)
         if manifest is not None and manifest.inputs["embeddings"] != embeddings:
@@ -214,12 +235,40 @@ def new_version(folder: Path, now: datetime, key: str) -> str:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove the oldest versions beyond `keep`, never the current. The caller holds the lock."""
+    """Remove the oldest versions beyond `keep`, never the current. The caller holds the lock.
+
+    Those that readers never followed are counted apart, and push no version out that one may roll
+    back to: the newest `keep` that wait for somebody stay, and the newest that was refused.
+    """
     pointer = folder / CURRENT  # absent where the object store's readers have left what was made
     current = pointer.read_text().strip() if pointer.exists() else ""
+    marks = read_marks(folder)
     others = [path for path in _folders(folder) if path.name != current]
-    for path in others[: max(0, len(others) - (keep - 1))]:
-        discard(path)
+    groups: dict[bool | None, list[Path]] = {None: [], True: [], False: []}
+    for path in others:
+        known = marks.get(edition(path.name))
+        groups[None if known is None else known.waits].append(path)
+    for waits, kept in ((None, keep - 1), (True, keep), (False, 1)):
+        paths = groups[waits]
+        for path in paths[: max(0, len(paths) - kept)]:
+            discard(path)
+
+
+def judge(root: Path, name: str, version: str, what: Mark) -> Mark:
+    """Note what is said of a version that readers never followed; returns what is now known.
+
+    A person's word stays where the gate only asks again.
+    """
+    folder = shelf(root, name)
+    with locked(folder):
+        there = [path.name for path in _folders(folder)]
+        before = read_marks(folder).get(edition(version))
+        if before is None:  # readers follow it, or have
+            return what
+        if before.by and not what.by and what.said == "ask":
+            return before
+        mark(folder, version, what, there)
+    return what
 
 
 @contextmanager
@@ -231,9 +280,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _roll_back_elsewhere(folder: Path, name: str, target: str, key: str, why: str) -> None:
     """Switch the readers of the object store that versions go to, if any."""
-    try:
-        url = (folder / _ADDRESS).read_text().strip()
-    except FileNotFoundError:
+    if not (url := address(folder)):
         return
     from pinsage.retrieval.remote import RemoteShelf
 
@@ -250,8 +297,8 @@ def _roll_back_elsewhere(folder: Path, name: str, target: str, key: str, why: st
 
 
 def _before(there: list[str], current: str, folder: Path) -> str:
-    withdrawn = _withdrawn(folder)
-    earlier = [version for version in there if version < current and version not in withdrawn]
+    passed_over = _withdrawn(folder) | _unpromoted(folder)
+    earlier = [version for version in there if version < current and version not in passed_over]
     if not earlier:
         raise ArtifactError(
             f"{folder}: there is no version before {current} to go back to; name one of "
@@ -262,6 +309,12 @@ def _before(there: list[str], current: str, folder: Path) -> str:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.glob(f"[0-9]*/{MANIFEST}"))
+
+
+def _unpromoted(folder: Path) -> set[str]:
+    """Names of the versions that readers were never switched to."""
+    marks = read_marks(folder)
+    return {path.name for path in _folders(folder) if edition(path.name) in marks}
 
 
 def _withdrawn(folder: Path) -> set[str]:

@@ -66,7 +66,7 @@ def embedding_drift(
 def _nights_before(config: Config, ingested: Artifact) -> list[Night]:
     """The trailing nights that read other data than tonight's, the oldest first."""
     from pinsage.drift.night import read_nights
-    from pinsage.retrieval.versions import shelf
+    from pinsage.retrieval.shelf import shelf
 
     nights = read_nights(shelf(config.root, config.name))
     others = [night for night in nights if night.name != ingested.digest()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinsage.config import Config
@@ -18,7 +19,7 @@ _RANKING = (
     "pinsage.graph",
     "pinsage.inference",
     "pinsage.model",
-    "pinsage.retrieval.versions",
+    "pinsage.retrieval.shelf",
 )
 
 
@@ -35,19 +36,7 @@ def champion(
     Where readers follow these very embeddings already, by those of the version before. `parts`,
     `built` and `table` are what the challenger was evaluated with.
     """
-    from pinsage.retrieval.versions import EMBEDDINGS
-    from pinsage.retrieval.versions import champion as find
-    from pinsage.store import read_manifest
-
-    version = find(config.root, config.name, embedded.digest())
-    rival: dict[str, str] = {"version": "", "model": "", "items": ""}
-    if version is not None:
-        found = Artifact(version, read_manifest(version))
-        rival = {
-            "version": version.name,
-            "model": found.digest("model/"),
-            "items": found.digest(f"{EMBEDDINGS}/"),
-        }
+    version, rival = _readers_version(config, embedded)
 
     def build(work: Workspace) -> Facts:
         from pinsage.promotion.champion import write_champion_ranks
@@ -71,6 +60,20 @@ def champion(
         },
         code=(*_RANKING, "pinsage.promotion.champion"),
     )
+
+
+def _readers_version(config: Config, embedded: Artifact) -> tuple[Path | None, dict[str, str]]:
+    """The version to be compared with, and what it is made of; how it is found changes no rank."""
+    from pinsage.retrieval.shelf import EMBEDDINGS
+    from pinsage.retrieval.versions import champion as find
+    from pinsage.store import read_manifest
+
+    version = find(config.root, config.name, embedded.digest())
+    if version is None:
+        return None, {"version": "", "model": "", "items": ""}
+    found = Artifact(version, read_manifest(version))
+    model, items = found.digest("model/"), found.digest(f"{EMBEDDINGS}/")
+    return version, {"version": version.name, "model": model, "items": items}
 
 
 def compare(
@@ -152,7 +155,7 @@ def decide(
         "decide",
         build,
         settings={
-            "policy": config.gate.model_dump(mode="json", exclude={"drift"}),
+            "policy": config.gate.model_dump(mode="json", exclude={"drift", "approval_hours"}),
             **{name: asdict(each) for name, each in checks.items()},
         },
         inputs={"comparison": compared.digest()},

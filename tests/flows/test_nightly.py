@@ -17,16 +17,19 @@ from flows.settings import MLFLOW_VIEW, mlflow_database
 from flows.train import train
 from flows.validate import validate
 from pinsage.config import Config
+from pinsage.drift.night import read_nights
 from pinsage.errors import ContractError
 from pinsage.retrieval.published import load_published
+from pinsage.retrieval.shelf import shelf
 from pinsage.retrieval.versions import current_version
 
 STAGES = [
-    "snapshot", "validate", "ingest", "split", "graph-train", "neighbourhoods-train", "train",
-    "evaluate", "graph-full", "neighbourhoods-full", "embed", "validate-embeddings", "index",
-    "contexts", "report",
+    "snapshot", "validate", "ingest", "split", "input-drift", "graph-train",
+    "neighbourhoods-train", "train", "evaluate", "graph-full", "neighbourhoods-full", "embed",
+    "validate-embeddings", "embedding-drift", "champion", "compare", "index", "contexts", "report",
+    "infra", "decide",
 ]  # fmt: skip
-OUTCOMES = ["publish", "register"]
+OUTCOMES = ["publish", "register", "promote"]  # a version that is followed is not promoted again
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -127,6 +130,35 @@ def test_prefect_shows_results_progress_and_links(first_night: Any) -> None:
         assert address.endswith(MLFLOW_VIEW)
 
 
+def test_the_verdict_is_shown_in_both_pages_and_kept(first_night: Any) -> None:
+    result, config = first_night.result, first_night.config
+    assert (result.verdict, result.promoted) == ("promote", True)
+    assert "nothing else is published for tiny yet" in result.reasons[0]
+    client = mlflow.MlflowClient(mlflow_database(config.root))
+    parent = client.get_run(result.mlflow_run_id)
+    tags, metrics = parent.data.tags, parent.data.metrics
+    assert (tags["gate.verdict"], tags["trigger"]) == ("promote", "command line")
+    assert tags["data.version"]
+    assert tags["mlflow.note.content"].split("\n")[2] == "**Verdict: promote.**"
+    assert metrics["gate.promoted"] == 1.0
+    assert metrics["drift.input-drift.block"] == 0.0
+    files = {file.path for file in client.list_artifacts(result.mlflow_run_id)}
+    assert {"decision.json", "decision.md", "figures"} <= files
+    figures = {file.path for file in client.list_artifacts(result.mlflow_run_id, "figures")}
+    assert "figures/trend.png" in figures
+    children = children_of(config, result.mlflow_run_id)
+    assert children["evaluate"].data.metrics["slice.support.warm.mrr"] > 0
+    assert children["infra"].data.metrics["neighbours"] == 3.0
+
+    shown = artifacts_of_flow_run("nightly")
+    assert {"gate", "gate-table", "drift", "trend"} <= set(shown)
+    assert "readers follow the new version" in shown["gate"].data
+    assert "| 2024-" in shown["trend"].data
+    book = book_of(config, result.run_id)
+    assert (book["verdict"], book["promoted"], book["night"]["rows"]) == ("promote", True, 1800)
+    assert len(read_nights(shelf(config.root, config.name))) == 1
+
+
 def test_an_unchanged_second_night_runs_nothing_and_publishes_the_same(first_night: Any) -> None:
     again = nightly(first_night.config)
     book = book_of(first_night.config, again.run_id)
@@ -135,7 +167,9 @@ def test_an_unchanged_second_night_runs_nothing_and_publishes_the_same(first_nig
     assert again.metrics == first_night.result.metrics
     assert again.mlflow_run_id != first_night.result.mlflow_run_id
     children = children_of(first_night.config, again.mlflow_run_id)
+    assert sorted(children) == sorted([*STAGES, "publish", "register"])
     assert {run.data.tags["reused"] for run in children.values()} == {"true"}
+    assert (again.verdict, again.promoted) == ("promote", True)
     client = mlflow.MlflowClient(mlflow_database(first_night.config.root))
     assert len(client.search_model_versions("name = 'pinsage-tiny'")) == 1
 

@@ -1,0 +1,104 @@
+"""The command `promote`: readers go on to a published version that the gate held back.
+
+As for `rollback`, `flows` puts the same command in its place, with a companion that moves the alias
+of the registered model: both, or neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pinsage.config import Config, expand
+from pinsage.console import (
+    AsJson,
+    ConfigFile,
+    Name,
+    Overrides,
+    Root,
+    confirm,
+    locate_one,
+    print_json,
+    read_config,
+)
+from pinsage.errors import PublishError
+from pinsage.roll_back import CompanionOf
+
+
+def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., None]:
+    """The command, with what is to move along with the embeddings."""
+
+    def promote(
+        version: Annotated[str, typer.Argument(metavar="VERSION", help="A published version.")],
+        why: Annotated[
+            str, typer.Option(metavar="TEXT", help="The reason, for the history of versions.")
+        ] = "",
+        force: Annotated[
+            bool,
+            typer.Option(
+                "--force",
+                help="Also one that the gate refused or never saw, or that is older than the "
+                "current; it is logged.",
+            ),
+        ] = False,
+        embeddings_only: Annotated[
+            bool,
+            typer.Option(
+                "--embeddings-only", help="Leave the registered model's alias where it is."
+            ),
+        ] = False,
+        config_file: ConfigFile = None,
+        overrides: Overrides = None,
+        name: Name = None,
+        root: Root = None,
+        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        as_json: AsJson = False,
+    ) -> None:
+        """Make a version that waits or was refused the current one, and its model the champion."""
+        effective = read_config(config_file, overrides)
+        folder, chosen = _place(effective, root, name)
+        _check_forward(folder, chosen, version, force=force)
+        if not yes:
+            confirm("promote", f"Switch the readers of {chosen} to {version}?")
+        from pinsage.retrieval.publish import promote as switch
+
+        moved: list[str] = []
+        companion = None
+        if companion_of is not None and not embeddings_only:
+            companion = companion_of(effective, folder, chosen, moved)
+        switch(folder, chosen, version, why=why, force=force, companion=companion)
+        if as_json:
+            print_json({"name": chosen, "version": version, "moved": ["embeddings", *moved]})
+        else:
+            typer.echo("; ".join([f"{chosen}: {version} is current now", *moved]))
+
+    return promote
+
+
+def _place(config: Config | None, root: Path | None, name: str | None) -> tuple[Path, str]:
+    """The root and the data set, also one of which nothing is current yet."""
+    chosen = name or (config.name if config else None)
+    if chosen is None:
+        return locate_one(config, root, name)
+    return Path(expand(str(root or (config.root if config else "var")), field="root")), chosen
+
+
+def _check_forward(root: Path, name: str, version: str, *, force: bool) -> None:
+    """Raise PublishError where going to the version is going back."""
+    from pinsage.retrieval.versions import list_versions, named_version
+
+    named_version(root, name, version)
+    known = {each.version: each for each in list_versions(root, name)}
+    back = f"`pinsage rollback {version} --name {name}` goes to it"
+    if version in known and known[version].withdrawn:
+        raise PublishError(
+            f"{version} was rolled back, and promoting does not return to it: {back}"
+        )
+    current = next((each.version for each in known.values() if each.current), "")
+    if version < current and not force:
+        raise PublishError(
+            f"{version} is older than {current}, which readers follow: {back}, or add --force"
+        )
