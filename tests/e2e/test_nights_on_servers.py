@@ -53,6 +53,8 @@ def make(folder: Path, make_tiny_config: Callable[..., Config]) -> Callable[...,
         "evaluation": {"baselines": ["random", "popularity"], "bootstrap": 100, "trials": 1},
         "contexts": {"pool": "none"},
         "report": {"map_points": 100},
+        # So few users can show nothing: what is undecided is let through.
+        "gate": {"undecided": "promote", "min_overlap": 0.0},
     }
 
     def parameters(**changes: Any) -> dict[str, Any]:
@@ -138,9 +140,8 @@ def test_both_trained_on_the_gpu_pool_below_the_nights_mlflow_run(
     assert {run.work_pool_name for run in trained} == {"gpu"}
     assert {run.work_pool_name for run in here.runs("nightly")} == {"cpu"}
     client = mlflow.MlflowClient(here.mlflow)
-    parent = next_night.artifacts["mlflow-run"].rpartition("/runs/")[2].partition("/")[0].strip(")")
     children = client.search_runs(
-        [experiment(client)], f"tags.`mlflow.parentRunId` = '{parent.partition('?')[0]}'"
+        [experiment(client)], f"tags.`mlflow.parentRunId` = '{mlflow_run(next_night)}'"
     )
     assert "train" in [child.info.run_name for child in children]
 
@@ -154,6 +155,19 @@ def test_the_champion_is_the_newest_of_two_registered_versions(
     assert int(champion.version) == 2
     assert next_night.current is not None
     assert next_night.current in str(champion.tags)
+
+
+def test_the_gates_decision_and_the_trend_are_shown_for_both_nights(
+    here: Site, first: tuple[Night, FlowRun], next_night: Night
+) -> None:
+    client = mlflow.MlflowClient(here.mlflow)
+    for each in (first[0], next_night):
+        assert {"gate", "gate-table", "trend"} <= set(each.artifacts)
+        run = client.get_run(mlflow_run(each))
+        assert run.data.tags["gate.verdict"] == "promote"
+        assert any(name.startswith("gate.") for name in run.data.metrics)
+    figures = client.list_artifacts(mlflow_run(next_night), "figures")
+    assert "figures/trend.png" in [figure.path for figure in figures]
 
 
 def test_a_second_night_beside_the_first_is_cancelled(first: tuple[Night, FlowRun]) -> None:
@@ -259,6 +273,12 @@ def online(here: Site, pool: str) -> bool:
         worker.status and worker.status.value == "ONLINE"
         for worker in here.client.read_workers_for_work_pool(pool)
     )
+
+
+def mlflow_run(night: Night) -> str:
+    """Id of the MLflow run that a night's page links to."""
+    address = str(night.artifacts["mlflow-run"]).rpartition("/runs/")[2]
+    return address.partition("?")[0].rstrip(")")
 
 
 def experiment(client: mlflow.MlflowClient) -> str:
