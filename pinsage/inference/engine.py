@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pinsage.config import EmbedConfig
+from pinsage.errors import ConfigError
 
 EMBEDDINGS = "embeddings.npy"
 
@@ -46,3 +47,15 @@ class Engine(Protocol):
 
     def embed(self, job: Job, out: Path) -> None:
         """Write `embeddings.npy` into the folder `out`: float32 [N, output], in catalog order."""
+
+
+def require_in_range(settings: EmbedConfig, *, is_finite: bool) -> None:
+    """Raise ConfigError where embeddings are not finite because of how layers were stored.
+
+    With other storage they are the contract's matter, which says which items they are of.
+    """
+    if settings.storage == "float16" and not is_finite:
+        raise ConfigError(
+            "embed.storage is float16, and some embeddings are not finite: this model has "
+            "representations beyond 65,504, the largest float16; set it to bfloat16 or float32"
+        )

@@ -23,7 +23,7 @@ from pinsage.config import Config
 from pinsage.files import staging_folder
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.graph.npy import npy_header
-from pinsage.inference.engine import EMBEDDINGS, Job
+from pinsage.inference.engine import EMBEDDINGS, Job, require_in_range
 from pinsage.inference.inputs import Inputs
 from pinsage.inference.layers import encode_block
 from pinsage.inference.layerwise import Blocks, LayerWise
@@ -88,6 +88,7 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
     """Embed a catalog with the model of a train artifact; all arguments are artifact folders.
 
     Items that training did not know have no id vector: they rest on content and neighbours.
+    Raises ConfigError where float16 is too narrow for the model's layers.
     """
     # What a kill leaves of it goes with the next, and with `pinsage gc`.
     with staging_folder(config.root / "scratch" / "embedded" / "all") as scratch:
@@ -95,6 +96,7 @@ def embed_trained(config: Config, catalog: Path, graph: Path, table: Path, train
         LocalEngine().embed(job, scratch)
         embeddings: Matrix = np.load(scratch / EMBEDDINGS)
         shutil.rmtree(scratch)
+    require_in_range(config.embed, is_finite=bool(np.isfinite(embeddings).all()))
     return embeddings
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from pinsage.config import EmbedConfig
-from pinsage.inference.engine import EMBEDDINGS, Engine, Job
+from pinsage.inference.engine import EMBEDDINGS, Engine, Job, require_in_range
 from pinsage.inference.local import LocalEngine
 from pinsage.store import Facts
 
@@ -24,9 +25,14 @@ def choose_engine(settings: EmbedConfig) -> Engine:
 
 
 def write_embeddings(job: Job, out: Path) -> Facts:
-    """Write `embeddings.npy`, float32 [N, d], rows in catalog order; what is to be said of it."""
+    """Write `embeddings.npy`, float32 [N, d], rows in catalog order; what is to be said of it.
+
+    Raises ConfigError where float16 is too narrow for the model's layers.
+    """
     choose_engine(job.settings).embed(job, out)
-    return _facts(out / EMBEDDINGS)
+    facts = _facts(out / EMBEDDINGS)
+    require_in_range(job.settings, is_finite=isfinite(facts["mean_norm"]))
+    return facts
 
 
 def _facts(file: Path) -> Facts:

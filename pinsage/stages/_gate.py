@@ -72,7 +72,8 @@ def _readers_version(config: Config, embedded: Artifact) -> tuple[Path | None, d
     if version is None:
         return None, {"version": "", "model": "", "items": ""}
     found = Artifact(version, read_manifest(version))
-    model, items = found.digest("model/"), found.digest(f"{EMBEDDINGS}/")
+    # Of the model as it was trained: a version that was aligned holds a turned one.
+    model, items = found.manifest.inputs["model"], found.digest(f"{EMBEDDINGS}/")
     return version, {"version": version.name, "model": model, "items": items}
 
 

@@ -53,13 +53,12 @@ def test_a_root_restored_elsewhere_recommends_and_its_registered_model_loads(
         )
         assert answer.exit_code == 0, answer.stderr
         related = json.loads(answer.stdout)["related"]
-        before = mlflow.get_tracking_uri()
         mlflow.set_tracking_uri(mlflow_database(new))
         try:
             model = mlflow.pyfunc.load_model(first_night.result.model)
             found = model.predict(pd.DataFrame({"item_id": ["i0"]}), params={"k": 10})
         finally:
-            mlflow.set_tracking_uri(before)
+            mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # None unsets it
         assert found["neighbour_id"].tolist() == [each["item_id"] for each in related]
         parent = mlflow.MlflowClient(mlflow_database(new)).list_artifacts(
             first_night.result.mlflow_run_id
