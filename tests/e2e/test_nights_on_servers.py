@@ -18,7 +18,7 @@ import mlflow
 import pytest
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
 from pinsage.config import Config
 from pinsage.retrieval.published import load_published
@@ -255,6 +255,35 @@ def test_a_schedule_fires_by_itself_and_a_backlog_runs_once(
     ]
     assert sorted(caught_up) == ["Cancelled"] * (len(backlog) - 1) + ["Completed"]
     assert all(run.auto_scheduled for run in new("Completed"))
+    assert current_version(folder / "var", "tiny") == next_night.current  # same data, same version
+
+
+def test_a_cron_line_starts_a_night_at_the_minute(
+    here: Site, lost: Lost, next_night: Night, make: Callable[..., dict[str, Any]], folder: Path
+) -> None:
+    nightly, before = here.deployment("nightly"), {run.id for run in here.runs("nightly")}
+    for pool in ("gpu", "cpu"):
+        if not online(here, pool):
+            here.start_worker(pool)
+    minutely = DeploymentScheduleCreate(
+        schedule=CronSchedule(cron="* * * * *", timezone="Europe/Berlin"),
+        active=True,
+        max_scheduled_runs=1,
+        parameters=make(),
+        slug="minutely",
+    )
+    [schedule] = here.client.create_deployment_schedules(nightly, [minutely])
+
+    def ended() -> list[FlowRun]:
+        found = [run for run in here.runs("nightly") if run.id not in before]
+        return [run for run in found if run.state and run.state.is_completed()]
+
+    here.until(ended, 180, "the end of a night that the cron line started")
+    here.client.delete_deployment_schedule(nightly, schedule.id)
+    [first, *_] = ended()
+    assert first.auto_scheduled
+    assert first.expected_start_time is not None
+    assert first.expected_start_time.second == 0
     assert current_version(folder / "var", "tiny") == next_night.current  # same data, same version
 
 
