@@ -54,18 +54,19 @@ def to_markdown(decision: Decision) -> str:
     title = _TITLES[decision.verdict]
     if decision.forced:
         title = "Promoted by force, in spite of what is marked"
-    lines = [f"**{title}.**", "", "| | rule | |", "|---|---|---|"]
+    # A list: Prefect's pages cut the lines of a table where those of a list go on below.
+    lines = [f"**{title}.**", ""]
     lines += [
-        f"| {_MARKS[reason.outcome]} | {_cell(reason.rule)} | {_cell(reason.text)} |"
+        f"- {_MARKS[reason.outcome]} **{_inert(reason.rule)}**: {_inert(reason.text)}"
         for reason in decision.reasons
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
+def _inert(text: str) -> str:
     # Slices are named by a catalog's values: anybody's text.
     clean = "".join(c if c.isprintable() else " " for c in text)
-    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"),
+    for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "&#42;"),
                          ("[", "&#91;"), ("]", "&#93;"), ("`", "&#96;")):  # fmt: skip
         clean = clean.replace(char, entity)
     return clean

@@ -268,4 +268,4 @@ def test_a_category_cannot_write_into_the_page(make_evidence: MakeEvidence) -> N
     page = to_markdown(decide(make_evidence(slices=(evil,)), POLICY))
     assert "<script>" not in page
     assert "[x]" not in page
-    assert len(page.splitlines()) == 4 + len(decide(make_evidence(slices=(evil,)), POLICY).reasons)
+    assert len(page.splitlines()) == 2 + len(decide(make_evidence(slices=(evil,)), POLICY).reasons)
