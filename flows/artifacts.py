@@ -87,8 +87,10 @@ def show_drift(key: str, found: Artifact) -> None:
 
 def show_trend(markdown: str, tracking_url: str | None) -> None:
     """The last nights as a table; the chart is in MLflow."""
-    link = f"[The chart]({tracking_url}/artifacts/figures/trend.png) is in MLflow.\n\n"
-    markdown = f"# The last nights\n\n{link if tracking_url else ''}{markdown}"
+    link = ""
+    if tracking_url:
+        link = f"[The chart]({_file_of(tracking_url, 'figures/trend.png')}) is in MLflow.\n\n"
+    markdown = f"# The last nights\n\n{link}{markdown}"
     create_markdown_artifact(markdown, key="trend", description="Metrics and verdicts by night")
 
 

@@ -124,8 +124,9 @@ def test_prefect_shows_results_progress_and_links(first_night: Any) -> None:
     assert {"results", "results-table", "training-progress", "mlflow-run"} <= set(shown)
     assert {"data-docs-validate", "contract-validate"} <= set(shown)
     assert first_night.result.mlflow_run_id in str(shown["mlflow-run"].data)
-    for key, file in (("report-page", "report.html"), ("data-docs-validate", "index.html")):
-        address = str(shown[key].data).partition("(")[2].rstrip(")")
+    pages = {"report-page": "report.html", "data-docs-validate": "index.html", "trend": "trend.png"}
+    for key, file in pages.items():
+        address = str(shown[key].data).partition("](")[2].partition(")")[0]
         assert address.partition("?")[0].endswith(file)  # a path behind the view opens nothing
         assert address.endswith(MLFLOW_VIEW)
 
