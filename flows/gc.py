@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pinsage.config import Config, RetentionConfig, expand
-from pinsage.console import AsJson, ConfigFile, Overrides, Root, print_json, read_config, warn
+from pinsage.config import Config, RetentionConfig
+from pinsage.console import (
+    AsJson,
+    ConfigFile,
+    Overrides,
+    Root,
+    print_json,
+    read_config,
+    root_of,
+    warn,
+)
 from pinsage.errors import ArtifactError, PinSageError
 
 if TYPE_CHECKING:
@@ -48,7 +57,7 @@ def gc(
     The group `retention` of the configuration says what is recent. Downloads stay.
     """
     config = read_config(config_file, overrides)
-    folder = Path(expand(str(root or (config.root if config else "var")), field="root"))
+    folder = root_of(config, root)
     policy = config.retention if config else RetentionConfig()
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder; name the right one with --root or --config")

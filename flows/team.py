@@ -15,7 +15,6 @@ alone and lives as long as the servers. `Team.from_environment` decides before a
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows.settings import HOST
+from pinsage.console import is_loopback
 from pinsage.errors import ConfigError, MissingExtraError
 
 PREFIX = "PINSAGE_TEAM_"
@@ -168,16 +168,6 @@ def login_settings(team: Team | None, folder: Path) -> Iterator[dict[str, str]]:
         yield {"MLFLOW_AUTH_CONFIG_PATH": str(file)}
     finally:
         file.unlink(missing_ok=True)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def with_driver(url: str, driver: str) -> str:

@@ -28,7 +28,8 @@ from flows.settings import (
     mlflow_database,
     prefect_home,
 )
-from flows.team import PREFIX, Team, is_loopback, login_settings
+from flows.team import PREFIX, Team, login_settings
+from pinsage.console import is_loopback
 from pinsage.errors import ConfigError
 
 POOLS = ("cpu", "gpu")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +78,10 @@ Root = Annotated[
     typer.Option(help="Folder that holds what was published.", show_default="var"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Version = Annotated[
+    str | None, typer.Option(metavar="VERSION", help="A published version; else the current.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class Commands(TyperGroup):
@@ -150,6 +155,21 @@ def confirm(command: str, question: str) -> None:
     typer.confirm(question, abort=True)
 
 
+def root_of(config: Config | None, root: Path | None) -> Path:
+    """The folder of everything: the one named, else the configuration's, else `var`."""
+    return Path(expand(str(root or (config.root if config else "var")), field="root"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[Path, list[str]]:
     """The root, and the data sets chosen there: `name`, the configuration's, or all there are.
 
@@ -157,7 +177,7 @@ def locate(config: Config | None, root: Path | None, name: str | None) -> tuple[
     """
     from pinsage.retrieval.shelf import names, only_name
 
-    folder = Path(expand(str(root or (config.root if config else "var")), field="root"))
+    folder = root_of(config, root)
     there = names(folder) or [only_name(folder)]  # which raises, where there is nothing
     wanted = name or (config.name if config else None)
     if wanted is None:

@@ -17,6 +17,7 @@ from pinsage.console import (
     Name,
     Overrides,
     Root,
+    Version,
     locate_one,
     print_json,
     read_config,
@@ -42,9 +43,7 @@ def export(
         ),
     ],
     to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make; not there yet.")],
-    version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="A published version; else the current.")
-    ] = None,
+    version: Version = None,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,

@@ -12,20 +12,21 @@ from typing import Annotated
 
 import typer
 
-from pinsage.config import Config, expand
+from pinsage.config import Config
 from pinsage.console import (
     AsJson,
     ConfigFile,
     Name,
     Overrides,
     Root,
+    Yes,
     confirm,
     locate_one,
-    print_json,
     read_config,
+    root_of,
 )
 from pinsage.errors import PublishError
-from pinsage.roll_back import CompanionOf
+from pinsage.roll_back import CompanionOf, EmbeddingsOnly, Why, show_current
 
 
 def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., None]:
@@ -33,9 +34,7 @@ def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., No
 
     def promote(
         version: Annotated[str, typer.Argument(metavar="VERSION", help="A published version.")],
-        why: Annotated[
-            str, typer.Option(metavar="TEXT", help="The reason, for the history of versions.")
-        ] = "",
+        why: Why = "",
         force: Annotated[
             bool,
             typer.Option(
@@ -44,17 +43,12 @@ def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., No
                 "current; it is logged.",
             ),
         ] = False,
-        embeddings_only: Annotated[
-            bool,
-            typer.Option(
-                "--embeddings-only", help="Leave the registered model's alias where it is."
-            ),
-        ] = False,
+        embeddings_only: EmbeddingsOnly = False,
         config_file: ConfigFile = None,
         overrides: Overrides = None,
         name: Name = None,
         root: Root = None,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        yes: Yes = False,
         as_json: AsJson = False,
     ) -> None:
         """Make a version that waits or was refused the current one, and its model the champion."""
@@ -66,14 +60,10 @@ def promote_command(companion_of: CompanionOf | None = None) -> Callable[..., No
         from pinsage.retrieval.publish import promote as switch
 
         moved: list[str] = []
-        companion = None
-        if companion_of is not None and not embeddings_only:
-            companion = companion_of(effective, folder, chosen, moved)
+        along = None if embeddings_only else companion_of
+        companion = along(effective, folder, chosen, moved) if along else None
         switch(folder, chosen, version, why=why, force=force, companion=companion)
-        if as_json:
-            print_json({"name": chosen, "version": version, "moved": ["embeddings", *moved]})
-        else:
-            typer.echo("; ".join([f"{chosen}: {version} is current now", *moved]))
+        show_current(chosen, version, moved, as_json=as_json)
 
     return promote
 
@@ -83,7 +73,7 @@ def _place(config: Config | None, root: Path | None, name: str | None) -> tuple[
     chosen = name or (config.name if config else None)
     if chosen is None:
         return locate_one(config, root, name)
-    return Path(expand(str(root or (config.root if config else "var")), field="root")), chosen
+    return root_of(config, root), chosen
 
 
 def _check_forward(root: Path, name: str, version: str, *, force: bool) -> None:

@@ -19,6 +19,7 @@ from pinsage.console import (
     Name,
     Overrides,
     Root,
+    Version,
     locate_one,
     print_json,
     read_config,
@@ -37,9 +38,7 @@ def recommend_user(
     user: Annotated[str, typer.Argument(metavar="USER", help="Id of a user of the interactions.")],
     k: Annotated[int, typer.Option("--count", "-k", min=1, help="Items to show.")] = 10,
     new: Annotated[bool, typer.Option("--new", help="Leave out what the user took.")] = False,
-    version: Annotated[
-        str | None, typer.Option(metavar="VERSION", help="A published version; else the current.")
-    ] = None,
+    version: Version = None,
     config_file: ConfigFile = None,
     overrides: Overrides = None,
     name: Name = None,

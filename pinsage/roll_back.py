@@ -20,6 +20,7 @@ from pinsage.console import (
     Name,
     Overrides,
     Root,
+    Yes,
     confirm,
     locate_one,
     print_json,
@@ -30,6 +31,11 @@ Companion = Callable[[str], AbstractContextManager[None]]
 # The companion for a configuration, if one was named, a root and a data set; it adds to the list
 # what it has done.
 CompanionOf = Callable[[Config | None, Path, str, list[str]], Companion]
+Why = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for the history of versions.")]
+EmbeddingsOnly = Annotated[
+    bool,
+    typer.Option("--embeddings-only", help="Leave the registered model's alias where it is."),
+]
 
 
 def rollback_command(companion_of: CompanionOf | None = None) -> Callable[..., None]:
@@ -40,20 +46,13 @@ def rollback_command(companion_of: CompanionOf | None = None) -> Callable[..., N
             str | None,
             typer.Argument(metavar="VERSION", help="Version to go back to; else the one before."),
         ] = None,
-        why: Annotated[
-            str, typer.Option(metavar="TEXT", help="The reason, for the history of versions.")
-        ] = "",
-        embeddings_only: Annotated[
-            bool,
-            typer.Option(
-                "--embeddings-only", help="Leave the registered model's alias where it is."
-            ),
-        ] = False,
+        why: Why = "",
+        embeddings_only: EmbeddingsOnly = False,
         config_file: ConfigFile = None,
         overrides: Overrides = None,
         name: Name = None,
         root: Root = None,
-        yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+        yes: Yes = False,
         as_json: AsJson = False,
     ) -> None:
         """Make an earlier published version the current one, and its model the champion."""
@@ -67,13 +66,17 @@ def rollback_command(companion_of: CompanionOf | None = None) -> Callable[..., N
         from pinsage.retrieval.versions import rollback as roll_back
 
         moved: list[str] = []
-        companion = None
-        if companion_of is not None and not embeddings_only:
-            companion = companion_of(effective, folder, chosen, moved)
+        along = None if embeddings_only else companion_of
+        companion = along(effective, folder, chosen, moved) if along else None
         current = roll_back(folder, chosen, version, why=why, companion=companion)
-        if as_json:
-            print_json({"name": chosen, "version": current, "moved": ["embeddings", *moved]})
-        else:
-            typer.echo("; ".join([f"{chosen}: {current} is current now", *moved]))
+        show_current(chosen, current, moved, as_json=as_json)
 
     return rollback
+
+
+def show_current(name: str, version: str, moved: list[str], *, as_json: bool) -> None:
+    """Say which version readers follow now, and what else has moved."""
+    if as_json:
+        print_json({"name": name, "version": version, "moved": ["embeddings", *moved]})
+    else:
+        typer.echo("; ".join([f"{name}: {version} is current now", *moved]))

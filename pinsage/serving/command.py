@@ -6,12 +6,20 @@ Invariant: as with the other commands, nothing heavy is imported before its body
 from __future__ import annotations
 
 import logging
-from ipaddress import ip_address
 from typing import Annotated
 
 import typer
 
-from pinsage.console import ConfigFile, Name, Overrides, Root, locate_one, read_config, warn
+from pinsage.console import (
+    ConfigFile,
+    Name,
+    Overrides,
+    Root,
+    is_loopback,
+    locate_one,
+    read_config,
+    warn,
+)
 
 _HERE = "127.0.0.1"
 
@@ -59,7 +67,7 @@ def serve(
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells which build it tries
-    if not _is_loopback(host):
+    if not is_loopback(host):
         warn(
             f"listening on {host}: whoever reaches this port may ask, without a password; put a "
             f"proxy in front that knows who may"
@@ -76,10 +84,3 @@ def serve(
         drain=drain,
         preload=preload,
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows import team as module
-from flows.team import SECRETS, Team, is_loopback, login_settings, with_driver
+from flows.team import SECRETS, Team, login_settings, with_driver
 from flows.ui import Servers, serve
+from pinsage.console import is_loopback
 from pinsage.errors import ConfigError, MissingExtraError
 
 ALL = "0.0.0.0"  # noqa: S104  # what is refused, or only named
