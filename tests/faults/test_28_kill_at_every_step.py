@@ -15,6 +15,7 @@ import pytest
 
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import list_versions
+from tests.faults.publishers import EDITIONS, STEPS
 from tests.retrieval.conftest import artifacts, shelf_config
 
 if TYPE_CHECKING:
@@ -25,27 +26,12 @@ NUM_EDITIONS = 4  # two more than are kept, so that each publication makes one a
 
 # A clean parent imports everything, and each of its children dies at its own step. After each it
 # waits until the test has looked, then publishes the edition whole and waits again.
-KILLER = """
-import json, os, signal, sys
-from pathlib import Path
-from pinsage.config import parse_config
-from pinsage.retrieval.publish import publish
-from pinsage.store import open_artifact
-
-config = parse_config(json.loads(sys.argv[1]))
-editions = [
-    {name: open_artifact(Path(path)) for name, path in edition.items()}
-    for edition in json.loads(sys.argv[2])
-]
+KILLER = (
+    EDITIONS
+    + STEPS
+    + """
 here = str(config.root / "published")
 steps = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfile", "shutil.rmtree"}
-wanted, count = 10**9, 0
-
-def step():
-    global count
-    count += 1
-    if count == wanted:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 def watch(event, arguments):
     if event == "open":
@@ -58,15 +44,6 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 flush = os.fsync
 os.fsync = lambda descriptor: (step(), flush(descriptor))[1]
-
-def publish_in_a_child(edition, at):
-    global wanted, count
-    child = os.fork()
-    if child == 0:
-        wanted, count = at, 0
-        publish(config, **edition)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 number, at = 0, 0
 while True:
@@ -81,6 +58,7 @@ while True:
     if not os.WIFSIGNALED(status):
         break
 """
+)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pinsage.retrieval.publish import publish
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import list_versions
 from pinsage.store import Artifact, Facts, Store, Workspace, open_artifact
+from tests.faults.publishers import EDITIONS
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Start
@@ -25,18 +26,10 @@ NUM_ROUNDS = 12
 
 # One process imports everything once; each of its children publishes one edition after the other,
 # and is killed at a random moment after its first.
-KILLER = """
-import json, os, random, signal, sys, time
-from pathlib import Path
-from pinsage.config import parse_config
-from pinsage.retrieval.publish import publish
-from pinsage.store import open_artifact
-
-config = parse_config(json.loads(sys.argv[1]))
-editions = [
-    {name: open_artifact(Path(path)) for name, path in edition.items()}
-    for edition in json.loads(sys.argv[2])
-]
+KILLER = (
+    EDITIONS
+    + """
+import random, time
 chance = random.Random(28)
 for round in range(int(sys.argv[3])):
     child = os.fork()
@@ -52,6 +45,7 @@ for round in range(int(sys.argv[3])):
     (config.root / "begun").unlink(missing_ok=True)
     print(os.WTERMSIG(status), len(list(config.root.glob("published/*/.staging-*"))), flush=True)
 """
+)
 
 
 @pytest.fixture

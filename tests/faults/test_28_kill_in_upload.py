@@ -12,6 +12,7 @@ import pytest
 from pinsage.config import changed
 from pinsage.retrieval.publish import publish
 from pinsage.retrieval.published import load_published
+from tests.faults.publishers import EDITIONS, STEPS
 from tests.retrieval.conftest import artifacts, shelf_config
 from tests.retrieval.stores import s3_server
 
@@ -22,39 +23,18 @@ KEEP = 2
 NUM_EDITIONS = 4
 
 # Requests are counted where s3fs makes them; nothing was asked before a child is forked.
-KILLER = """
-import json, os, signal, sys
-from pathlib import Path
+KILLER = (
+    EDITIONS
+    + STEPS
+    + """
 import s3fs
-from pinsage.config import parse_config
-from pinsage.retrieval.publish import publish
-from pinsage.store import open_artifact
-
-config = parse_config(json.loads(sys.argv[1]))
-editions = [
-    {name: open_artifact(Path(path)) for name, path in edition.items()}
-    for edition in json.loads(sys.argv[2])
-]
-wanted, count = 10**9, 0
 ask = s3fs.S3FileSystem._call_s3
 
 async def counted(self, method, *arguments, **keywords):
-    global count
-    count += 1
-    if count == wanted:
-        os.kill(os.getpid(), signal.SIGKILL)
+    step()
     return await ask(self, method, *arguments, **keywords)
 
 s3fs.S3FileSystem._call_s3 = counted
-
-def publish_in_a_child(edition, at):
-    global wanted, count
-    child = os.fork()
-    if child == 0:
-        wanted, count = at, 0
-        publish(config, **edition)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
 
 number, at = 0, 0
 while True:
@@ -66,6 +46,7 @@ while True:
     if not os.WIFSIGNALED(status):
         break
 """
+)
 
 
 @pytest.mark.slow
