@@ -17,12 +17,12 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
+from flows.settings import TAG
 from pinsage.errors import ConfigError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-TAG = "pinsage"  # of every deployment in prefect.yaml
 LOST, FAILED = "pinsage: a run without a sign of life", "pinsage: a run that failed"
 SILENCE = 90  # seconds; three of the heartbeats that prefect.yaml asks for
 # A run that says one of these is not lost, though its heart beats no more.

@@ -20,10 +20,11 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES
 from prefect.exceptions import ObjectNotFound
 
+from flows.settings import TAG
+
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
-TAG = "pinsage"  # of every deployment in prefect.yaml
 _PAGE = 200
 
 

@@ -23,10 +23,9 @@ from mlflow.types.schema import AnyType, Array
 from packaging.requirements import Requirement
 
 from pinsage.config import Config, FeatureKind
-from pinsage.errors import ArtifactError
 from pinsage.files import write_atomic
-from pinsage.retrieval.shelf import current_version, shelf
-from pinsage.retrieval.versions import locked
+from pinsage.retrieval.shelf import shelf
+from pinsage.retrieval.versions import followed_in, locked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +80,7 @@ def register(
     folder = published.path.parent
     with locked(folder):  # a rollback would move readers and alias at once
         _remember(folder, config, name)
-        followed = _followed(folder)
+        followed = followed_in(folder)
         if followed == published.name:
             client.set_registered_model_alias(name, CHAMPION, number)
         elif followed and (behind := _number_of(client, name, followed)):
@@ -92,13 +91,6 @@ def register(
 def _number_of(client: mlflow.MlflowClient, name: str, published: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}' and tags.published = '{published}'")
     return str(found[0].version) if found else None
-
-
-def _followed(folder: Path) -> str | None:
-    try:
-        return current_version(folder.parents[1], folder.name)
-    except ArtifactError:  # nothing is promoted yet
-        return None
 
 
 def registered_as(root: Path, name: str) -> dict[str, str]:

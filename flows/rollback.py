@@ -40,7 +40,7 @@ def _alias_moved(
     config: Config | None, root: Path, name: str, version: str, moved: list[str]
 ) -> Iterator[None]:
     from flows.registration import CHAMPION
-    from flows.tracking import FAILURES, Link
+    from flows.tracking import FAILURES, Link, reason_of
 
     uri, model = _registry(config, root, name)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
@@ -54,12 +54,11 @@ def _alias_moved(
             if number:
                 client.set_registered_model_alias(model, CHAMPION, number)
         except FAILURES as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             raise AliasError(
                 f"MLflow at {_without_secrets(uri)} did not move the alias {CHAMPION} of {model} "
-                f"({reason}), so the embeddings were not moved either: run it again when MLflow "
-                f"answers, or move the embeddings alone to {version} with --embeddings-only of "
-                f"`pinsage promote` or `pinsage rollback`"
+                f"({reason_of(error)}), so the embeddings were not moved either: run it again when "
+                f"MLflow answers, or move the embeddings alone to {version} with --embeddings-only "
+                f"of `pinsage promote` or `pinsage rollback`"
             ) from None
     try:
         yield
@@ -76,14 +75,12 @@ def _alias_moved(
 def _registry(config: Config | None, root: Path, name: str) -> tuple[str, str]:
     """MLflow's address and the model's name: as configured, else as they were when registering."""
     from flows.registration import model_name, registered_as
-    from flows.settings import mlflow_database
-    from flows.tracking import tracking_uri
+    from flows.tracking import tracking_uri, tracking_uri_of
 
     if config is not None:
         return tracking_uri(config), model_name(config)
     then = registered_as(root, name)
-    uri = then.get("uri") or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_database(root)
-    return uri, then.get("model") or f"pinsage-{name}"
+    return tracking_uri_of(root, then.get("uri", "")), then.get("model") or f"pinsage-{name}"
 
 
 def _number_of(client: Any, model: str, version: str) -> str | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pinsage.errors import ConfigError
 
 HOST = "127.0.0.1"
+TAG = "pinsage"  # of every deployment in prefect.yaml
 
 # MLflow's pages open in their view for language models, whatever the experiment, unless told so.
 MLFLOW_VIEW = "?workflowType=machine_learning"

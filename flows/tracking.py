@@ -78,11 +78,10 @@ class Link:
             return question(self.client)
         except FAILURES as error:
             self._closed_until = time.monotonic() + RETRY_AFTER
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             _log.warning(
                 "MLflow at %s could not %s: %s. The run goes on without tracking; MLflow is "
                 "asked again after %.0f s.",
-                self.uri, what, reason, RETRY_AFTER,
+                self.uri, what, reason_of(error), RETRY_AFTER,
             )  # fmt: skip
             return None
 
@@ -316,6 +315,11 @@ def tracking_uri(config: Config) -> str:
 def tracking_uri_of(root: Path, configured: str) -> str:
     """The same, for whoever has no configuration."""
     return configured or os.environ.get("MLFLOW_TRACKING_URI") or mlflow_database(root)
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what an error says, for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def _failure(error: BaseException) -> str:

@@ -37,6 +37,7 @@ from pinsage.model.features import FeatureSpec
 from pinsage.model.io import load_model
 from pinsage.model.pinsage import PinSage
 from pinsage.retrieval.published import Published, one_line
+from pinsage.retrieval.shards import vector_column
 
 _PARQUET = ".parquet"
 
@@ -113,8 +114,7 @@ def check_target(out: Path) -> None:
 
 def write_vectors(embedded: Embedded, out: Path) -> None:
     """Write item_id, title and vector, as a version's own shards have them; all or nothing."""
-    vectors = embedded.vectors
-    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    column = vector_column(embedded.vectors)
     table = pa.Table.from_pandas(embedded.items, preserve_index=False)
     try:
         with replacing(out) as temporary:

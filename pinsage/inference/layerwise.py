@@ -23,10 +23,8 @@ from pinsage.inference.layers import computed_in, head_block, map_block, reduce_
 from pinsage.inference.looked_up import looked_up
 from pinsage.inference.row_stores import FileRows, RowStore
 from pinsage.inference.shelf import Layer, Shelf
-from pinsage.inference.workers import cut, each
+from pinsage.inference.workers import TILE, cut, each
 from pinsage.model.pinsage import PinSage
-
-_TILE = 2048  # rows: what is computed of them stays in a core's cache
 
 T = TypeVar("T")
 Encode = Callable[[slice, TensorFrame], Tensor]
@@ -48,7 +46,7 @@ class Blocks:
     size: int
     threads: int
     device: torch.device
-    tile: int = _TILE
+    tile: int = TILE
 
     def read(self) -> list[slice]:
         """Blocks of features."""

@@ -23,9 +23,7 @@ from pinsage.inference.cut import Cut, Rows, read_rows, write_rows
 from pinsage.inference.inputs import Inputs
 from pinsage.inference.layers import head_block, map_block, reduce_block
 from pinsage.inference.partitions import Order, need_of, placed_neighbors
-from pinsage.inference.workers import cut
-
-_TILE = 2048  # rows: what is computed of them stays in a core's cache
+from pinsage.inference.workers import TILE, cut
 
 
 class Worker:
@@ -141,7 +139,7 @@ class Worker:
         return self._tiles(slice(0, self.cut.size(part)))
 
     def _tiles(self, rows: slice) -> Iterator[slice]:
-        return cut(rows, min(_TILE, self.cut.job.settings.block))
+        return cut(rows, min(TILE, self.cut.job.settings.block))
 
     def _kept(self, h_BD: Tensor, is_last: bool) -> Rows:
         """Representations as a file has them; after the last layer, embeddings in float32."""

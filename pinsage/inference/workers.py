@@ -16,6 +16,8 @@ import torch
 
 from pinsage.inference.buffers import Buffers
 
+TILE = 2048  # rows: what is computed of them stays in a core's cache
+
 T = TypeVar("T")
 
 

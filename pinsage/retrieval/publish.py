@@ -16,25 +16,27 @@ from pathlib import Path
 from typing import Any
 
 from pinsage.config import Config
-from pinsage.errors import ArtifactError, PublishError
+from pinsage.errors import PublishError
 from pinsage.retrieval import fencing, history
 from pinsage.retrieval.fencing import Token, read_fence, write_fence
 from pinsage.retrieval.making import CONTEXTS, REPORT, Making
 from pinsage.retrieval.remote import RemoteShelf
-from pinsage.retrieval.shelf import current_version, shelf
+from pinsage.retrieval.shelf import shelf
 from pinsage.retrieval.unpromoted import Mark, edition, lift, mark, read_marks
 from pinsage.retrieval.versions import (
     Companion,
     address,
     find_by_key,
+    followed_in,
     is_withdrawn,
     locked,
     named_version,
+    names_in,
     prune,
     remember_address,
     switch,
 )
-from pinsage.store import MANIFEST, Artifact, digest_of, open_artifact, read_manifest
+from pinsage.store import Artifact, digest_of, open_artifact, read_manifest
 
 __all__ = ["CONTEXTS", "JUDGED_BY", "REPORT", "Version", "promote", "publish", "take_token"]
 
@@ -119,18 +121,18 @@ def publish(
         existing = find_by_key(folder, key)
         _refuse_late(folder, token, existing, force=force)
         remember_address(folder, config.publish.to)
-        mends = existing is None and edition(_current(folder) or "") == key[:8]
+        mends = existing is None and edition(followed_in(folder) or "") == key[:8]
         if existing is None and not (promote or mends):
             # Before it is made: from its first moment it is one that nobody was switched to.
-            mark(folder, key[:8], Mark(), _names(folder))
+            mark(folder, key[:8], Mark(), names_in(folder))
         made = Making(config, sources | {"report": reported}, inputs, key, token, origin or {})
-        path = existing or made.version_in(folder, compared_with=_current(folder))
+        path = existing or made.version_in(folder, compared_with=followed_in(folder))
         if promote or mends:
             keep = config.publish.keep
             followed, there = _switch(folder, path, token, why=why, forced=force, late=force,
                                       keep=keep)  # fmt: skip
         else:
-            followed, there = _current(folder) == path.name, None
+            followed, there = followed_in(folder) == path.name, None
         prune(folder, config.publish.keep)
     return Version(path.name, path, existing is not None, followed, there, _stability(path))
 
@@ -163,7 +165,7 @@ def promote(
         _refuse_late(folder, token, path, force=False)
         _refuse_refused(folder, name, version, force=force)
         open_artifact(path)
-        is_news, is_lost = _current(folder) != version, is_withdrawn(folder, version)
+        is_news, is_lost = followed_in(folder) != version, is_withdrawn(folder, version)
         with companion(version) if companion and not is_lost else nullcontext():
             followed, there = _switch(folder, path, token, why=why, forced=force, late=False,
                                       keep=keep)  # fmt: skip
@@ -193,7 +195,7 @@ def _refuse_refused(folder: Path, name: str, version: str, *, force: bool) -> No
 
 def _refuse_late(folder: Path, token: Token, existing: Path | None, *, force: bool) -> None:
     """Before any work. Who publishes what readers follow already changes nothing, and may."""
-    is_followed = existing is not None and _current(folder) == existing.name
+    is_followed = existing is not None and followed_in(folder) == existing.name
     if force or is_followed:
         return
     try:
@@ -216,10 +218,10 @@ def _switch(
         remote = RemoteShelf(to, folder.name)
         followed, there = _publish_to(remote, path, token, why=why, late=late, keep=keep)
     fence = read_fence(folder)
-    is_news = _current(folder) != version or token.local > fence.published
+    is_news = followed_in(folder) != version or token.local > fence.published
     if followed and is_news:
         entry = history.event(
-            "publish", version=version, was=_current(folder), token=token.local, why=why,
+            "publish", version=version, was=followed_in(folder), token=token.local, why=why,
             forced=forced,
         )  # fmt: skip
         history.record(folder, entry)
@@ -250,15 +252,3 @@ def _publish_to(
 def _stability(path: Path) -> Mapping[str, Any]:
     measured: Mapping[str, Any] = read_manifest(path).facts.get("stability", {})
     return measured
-
-
-def _names(folder: Path) -> list[str]:
-    return [path.parent.name for path in folder.glob(f"[0-9]*/{MANIFEST}")]
-
-
-def _current(folder: Path) -> str | None:
-    """What readers follow; None where that is nothing, or cannot be read: publishing mends it."""
-    try:
-        return current_version(folder.parents[1], folder.name)
-    except ArtifactError:
-        return None

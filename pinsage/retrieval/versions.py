@@ -136,7 +136,7 @@ def rollback(
     folder = shelf(root, name)
     with locked(folder):
         # By the folders' names alone: the version to get away from may be the damaged one.
-        there = [path.name for path in _folders(folder)]
+        there = names_in(folder)
         current = current_version(root, name)
         target = _before(there, current, folder) if version is None else version
         manifest = open_artifact(named_version(root, name, target)).manifest
@@ -172,10 +172,23 @@ def address(folder: Path) -> str:
 def named_version(root: Path, name: str, version: str) -> Path:
     """Folder of the version with this name. Raises ArtifactError where there is none."""
     folder = shelf(root, name)
-    there = [path.name for path in _folders(folder)]
+    there = names_in(folder)
     if version not in there:
         raise ArtifactError(f"{folder}: has no version {version}; it has {', '.join(there)}")
     return folder / version
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of all versions in a data set's folder, oldest first."""
+    return [path.name for path in _folders(folder)]
+
+
+def followed_in(folder: Path) -> str | None:
+    """The version readers follow; None where that is nothing, or cannot be read."""
+    try:
+        return current_version(folder.parents[1], folder.name)
+    except ArtifactError:
+        return None
 
 
 def champion(root: Path, name: str, embeddings: str) -> Path | None:
@@ -261,7 +274,7 @@ def judge(root: Path, name: str, version: str, what: Mark) -> Mark:
     """
     folder = shelf(root, name)
     with locked(folder):
-        there = [path.name for path in _folders(folder)]
+        there = names_in(folder)
         before = read_marks(folder).get(edition(version))
         if before is None:  # readers follow it, or have
             return what

@@ -11,7 +11,8 @@ import yaml
 from prefect.events.schemas.automations import EventTrigger
 from typer.testing import CliRunner
 
-from flows.automations import FAILED, LOST, SILENCE, TAG, keep, lost_runs
+from flows.automations import FAILED, LOST, SILENCE, keep, lost_runs
+from flows.settings import TAG
 from pinsage.cli import command_line
 from pinsage.errors import ConfigError
 

@@ -16,6 +16,7 @@ from pinsage.files import publish_folder, staging_folder
 from pinsage.retrieval.exports.indexes import write_faiss, write_usearch
 from pinsage.retrieval.exports.pgvector import write_pgvector
 from pinsage.retrieval.published import Published
+from pinsage.retrieval.shards import vector_column
 
 Format = Literal["parquet", "faiss", "usearch", "pgvector"]
 
@@ -71,10 +72,8 @@ def _write(version: Published, kind: Format, folder: Path, name: str) -> dict[st
 
 
 def _write_parquet(version: Published, folder: Path) -> dict[str, Any]:
-    block = np.ascontiguousarray(version.vectors)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(block.ravel()), block.shape[1])
     items = pa.Table.from_pandas(version.items[["item_id", "title"]], preserve_index=False)
-    pq.write_table(items.append_column("vector", vectors), folder / ITEMS)
+    pq.write_table(items.append_column("vector", vector_column(version.vectors)), folder / ITEMS)
     return {}
 
 
