@@ -57,7 +57,7 @@ class EmbedConfig(Settings):
     address: str = "local"
     """Address of the Ray cluster; `local` starts one on this machine for the run."""
     partitions: int = Field(0, ge=0, le=100_000)
-    """Parts that a cluster computes in; 0 takes two for each of its CPUs."""
+    """Parts that a cluster computes in; 0 takes two for each CPU, one on a single node."""
     order: Literal["auto", "catalog", "locality"] = "auto"
     """Order that a cluster cuts its parts in: `locality` finds one in which neighbours are near,
     and less travels; `auto` does so on several machines."""

@@ -69,19 +69,21 @@ class Worker:
     def project(self, number: int, part: int, spans: list[tuple[int, int, int]]) -> Iterator[Rows]:
         """Map: for each (target, start, stop) the rows that a part has of the target's need.
 
-        They are computed once, in layer `number`, and come one target after the other.
+        They are computed once, in layer `number`, and come one target after the other, in the same
+        memory: each is to be carried away before the next is asked for.
         """
         conv = self.inputs.model.layers[number - 1]
         h_BD = read_rows(self.cut.layer(number - 1, part))
-        projected_BH = torch.empty(
-            (self.cut.size(part), conv.neighbour.out_features), dtype=self.inputs.storage
-        )
+        width, storage = conv.neighbour.out_features, self.inputs.storage
+        projected_BH = self._buffers.host("all projected", (self.cut.size(part), width), storage)
         for tile in self._own_tiles(part):
             projected_BH[tile] = map_block(conv, self._loaded(h_BD[tile]), self._buffers)
         first = self.cut.block(part).start
         for target, start, stop in spans:
             places = read_rows(self.cut.file("need", target))[start:stop] - np.int32(first)
-            yield _as_numpy(projected_BH.index_select(0, torch.from_numpy(places)))
+            packed_UH = self._buffers.host("packed", (len(places), width), storage)
+            torch.index_select(projected_BH, 0, torch.from_numpy(places), out=packed_UH)
+            yield _as_numpy(packed_UH)
 
     def reduce(self, number: int, part: int, cuts: list[int], packed: list[Rows]) -> None:
         """Pool and combine a part, given its need by source, in order; write the layer, [B, D].
@@ -115,8 +117,9 @@ class Worker:
         width = self.inputs.model.layers[number - 1].neighbour.out_features
         if not packed:  # padding points at a row, though nothing of it counts
             return torch.zeros((1, width), device=self.inputs.device)
-        rows = np.concatenate(packed)
-        return torch.from_numpy(rows).view(self.inputs.storage).to(self.inputs.device)
+        table_UH = self._buffers.host("table", (cuts[-1], width), self.inputs.storage)
+        np.concatenate(packed, out=_as_numpy(table_UH))
+        return self._buffers.to_device(table_UH)
 
     def _encoded(self, rows: npt.NDArray[np.int32]) -> Rows:
         """The encoder's output of rows of the catalog, which lie in many files."""

@@ -207,9 +207,8 @@ def _cut(job: Job, slots: int, num_nodes: int) -> Cut:
         parts, by_locality = json.loads(note.read_text())
     else:
         bytes_a_row = model.hidden * (4 if settings.storage == "float32" else 2)
-        parts = choose_parts(
-            settings.partitions, slots, table.num_items, table.num_items * table.size * bytes_a_row
-        )
+        most_bytes = table.num_items * table.size * bytes_a_row
+        parts = choose_parts(settings.partitions, slots, num_nodes, table.num_items, most_bytes)
         by_locality = settings.order == "locality" or (
             settings.order == "auto" and num_nodes > 1 and parts >= _LOCALITY_FROM
         )
@@ -219,13 +218,15 @@ def _cut(job: Job, slots: int, num_nodes: int) -> Cut:
     return Cut(job, folder, table.num_items, parts, model.layers, by_locality, attempt)
 
 
-def choose_parts(asked: int, slots: int, num_items: int, most_bytes: int) -> int:
+def choose_parts(asked: int, slots: int, num_nodes: int, num_items: int, most_bytes: int) -> int:
     """The number of parts: what was asked for, or two a slot; fewer where objects got too small.
 
-    `most_bytes` bounds what a layer sends, in P² objects.
+    One a slot on a single node, whose slots are equally fast: each part gathers most of a layer's
+    rows, so that more parts copy more. `most_bytes` bounds what a layer sends, in P² objects.
     """
     enough = max(_FEW_PARTS, math.isqrt(most_bytes // _OBJECT))
-    return max(1, min(asked or 2 * slots, enough, _MOST_PARTS, num_items))
+    parts = asked or (slots if num_nodes == 1 else 2 * slots)
+    return max(1, min(parts, enough, _MOST_PARTS, num_items))
 
 
 def _absolute(job: Job) -> Job:

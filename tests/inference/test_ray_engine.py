@@ -128,9 +128,11 @@ def test_the_stage_makes_the_artifact_that_the_local_engine_made(
 
 
 def test_parts_are_as_many_as_asked_for_unless_their_objects_got_too_small() -> None:
-    assert choose_parts(0, slots=2, num_items=1000, most_bytes=1 << 20) == 4
-    assert choose_parts(0, slots=2, num_items=3, most_bytes=1 << 20) == 3
-    assert choose_parts(20, slots=2, num_items=1000, most_bytes=1 << 20) == 20
-    assert choose_parts(500, slots=2, num_items=1000, most_bytes=1 << 20) == 64
-    assert choose_parts(500, slots=2, num_items=10**6, most_bytes=10**4 << 20) == 100
-    assert choose_parts(5000, slots=2, num_items=10**9, most_bytes=10**9 << 20) == 1024
+    few = {"slots": 2, "num_nodes": 2, "most_bytes": 1 << 20}
+    assert choose_parts(0, num_items=1000, **few) == 4
+    assert choose_parts(0, num_items=1000, **{**few, "num_nodes": 1}) == 2
+    assert choose_parts(0, num_items=3, **few) == 3
+    assert choose_parts(20, num_items=1000, **few) == 20
+    assert choose_parts(500, num_items=1000, **few) == 64
+    assert choose_parts(500, num_items=10**6, **{**few, "most_bytes": 10**4 << 20}) == 100
+    assert choose_parts(5000, num_items=10**9, **{**few, "most_bytes": 10**9 << 20}) == 1024
