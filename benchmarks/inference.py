@@ -1,7 +1,7 @@
 """All items embedded by the local engine, beside minibatches and beside the floor.
 
     python benchmarks/inference.py [--items 1000000] [--sizes 50 10] [--rounds 3] [--ray]
-        [--threads 2] [--folder F] [--only-memory]
+        [--threads 2] [--folder F] [--only-memory] [--storage float32 bfloat16]
 
 A model of two layers of width 128 over a ready-made vector an item. Each run is a process of its
 own; its time begins when torch is imported, and holds opening the model, decoding the features and
@@ -9,8 +9,8 @@ writing `embeddings.npy`. The naive peer (`_inference_naive.py`) is timed on a f
 512 and extrapolated to all. The floor (`_inference_floor.py`) adds up what products, look-ups,
 writing and reading take alone in the same run.
 
-`--items 10000000 --only-memory` needs 14 GB of disk: is memory flat? With `--ray`, the Ray engine
-does the same job on a cluster of this machine.
+`--items 10000000 --only-memory --storage bfloat16` asks whether memory is flat; it needs 30 GB of
+disk. With `--ray`, the Ray engine does the same job on a cluster of this machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pinsage.inference.engine import EMBEDDINGS, Job
 
 _HERE = Path(__file__).parent
 _Case = tuple[str, str]  # engine, storage
-_CASES = (("local", "float32"), ("local", "bfloat16"))
+_STORAGES = ("float32", "bfloat16")
 _RAY = (("ray", "float32"),)
 
 
@@ -59,11 +59,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="keeps the job for another run")
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--only-memory", action="store_true", help="no peer and no floor")
+    parser.add_argument("--storage", nargs="+", choices=_STORAGES, default=_STORAGES)
     return parser.parse_args()
 
 
 def _compare(job: Job, options: argparse.Namespace, size: int, out: Path) -> None:
-    cases = _CASES + (_RAY if options.ray else ())
+    cases = tuple(("local", kind) for kind in options.storage) + (_RAY if options.ray else ())
     found: dict[_Case, list[dict[str, float]]] = {case: [] for case in cases}
     floors: dict[str, list[dict[str, Cost]]] = {}
     for _ in range(options.rounds):
@@ -111,10 +112,11 @@ def _print_times(
     rows = []
     for (engine, storage), run in medians.items():
         bound = _sum(least[storage]) if storage in least else nothing
+        beside = medians.get(("local", storage), {"seconds": math.nan})
         rows.append((f"{engine}, {storage}", run["seconds"], run["cpu"],
                      round(num_items / run["seconds"] / 1000), naive.clock / run["seconds"],
                      naive.cpu / run["cpu"], run["seconds"] / bound.clock, run["cpu"] / bound.cpu,
-                     run["seconds"] / medians["local", storage]["seconds"]))  # fmt: skip
+                     run["seconds"] / beside["seconds"]))  # fmt: skip
     columns = ("", "s", "CPU s", "k/s", "× naive", "CPU", "× floor", "CPU", "× local")
     print_table(title, columns, rows)
     for at, kind in enumerate(("by the clock", "of CPU time")):
@@ -147,9 +149,11 @@ def _sum(parts: dict[str, Cost]) -> Cost:
 
 def _print_differences(cases: tuple[_Case, ...], out: Path) -> None:
     """Largest difference of an entry from the local engine's in float32."""
+    if ("local", "float32") not in cases:
+        return
     ours = np.load(out / "local-float32" / EMBEDDINGS, mmap_mode="r")
     rows = []
-    for engine, storage in cases[1:]:
+    for engine, storage in sorted(set(cases) - {("local", "float32")}):
         other = np.load(out / f"{engine}-{storage}" / EMBEDDINGS, mmap_mode="r")
         blocks = range(0, len(ours), 1 << 16)
         largest = max(np.abs(ours[b : b + (1 << 16)] - other[b : b + (1 << 16)]).max()
