@@ -25,6 +25,7 @@ Bounds = npt.NDArray[np.int64]
 _LEVELS = (8, 64, 512, 4096)  # clusters of at most N / 8 items, within them of N / 64, …
 _ROUNDS = 4  # of label propagation; more change next to nothing
 _SMALLEST_LIMIT = 8  # items of a cluster that is not worth splitting
+NEARLY_ALL = 0.9  # of a source's rows: so many are not worth picking out
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,11 @@ class Order:
 
 @dataclass(frozen=True)
 class Need:
-    """What the neighbours of a part are.
+    """What a part needs of the others.
 
     Attributes:
-        places: int32 [U], distinct, ascending
+        places: int32 [U], distinct, ascending: its neighbours, and of a source that it needs
+            nearly all of, the rest as well
         cuts: int64 [P + 1], where the places of each source begin among them
         local: int32 [B, T], the table with positions in `places`, -1 where there is none
     """
@@ -72,10 +74,13 @@ def block_bounds(num_items: int, parts: int) -> Bounds:
     return np.arange(parts + 1, dtype=np.int64) * num_items // parts
 
 
-def need_of(neighbors: Places, bounds: Bounds) -> Need:
-    """The need of a part, given its rows of the table as places, int32 [B, T], -1 for none."""
-    num_items = int(bounds[-1])
-    places, local = _distinct(np.ascontiguousarray(neighbors), num_items)
+def need_of(neighbors: Places, bounds: Bounds, whole_from: float = NEARLY_ALL) -> Need:
+    """The need of a part, given its rows of the table as places, int32 [B, T], -1 for none.
+
+    A source of whose rows a share of `whole_from` or more is needed is needed whole: it can send
+    its rows as they lie, and all who need them share one copy.
+    """
+    places, local = _distinct(np.ascontiguousarray(neighbors), bounds, whole_from)
     return Need(places, np.searchsorted(places, bounds).astype(np.int64), local)
 
 
@@ -107,7 +112,7 @@ def count_rows(neighbors: Places, order: Order, parts: int) -> tuple[int, int]:
     pulled = pushed = 0
     for part in range(parts):
         placed = placed_neighbors(neighbors, order, int(bounds[part]), int(bounds[part + 1]))
-        need = need_of(placed, bounds)
+        need = need_of(placed, bounds, whole_from=np.inf)
         pulled += len(need.places) - int(need.cuts[part + 1] - need.cuts[part])
         pushed += int(_other_parts(placed, bounds, part))
     return pulled, pushed
@@ -142,26 +147,58 @@ def _ones(word: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
-def _distinct(neighbors: Any, num_items: Any) -> Any:
+def _ranks(words: Any) -> Any:
+    """Bits set before each word, and in all."""
+    before = np.zeros(len(words) + 1, dtype=np.int32)
+    for k in range(len(words)):
+        before[k + 1] = before[k] + _ones(words[k])
+    return before
+
+
+@numba.njit(inline="always")
+def _rank(words: Any, before: Any, place: Any) -> Any:
+    """Bits set before a place."""
+    word, bit = place >> 6, place & 63
+    if not bit:  # the end of all is in no word
+        return before[word]
+    below = (np.uint64(1) << np.uint64(bit)) - np.uint64(1)
+    return before[word] + _ones(words[word] & below)
+
+
+@numba.njit(cache=True, nogil=True)
+def _complete(words: Any, bounds: Any, whole_from: Any) -> Any:
+    """Set all bits between two bounds where so large a share of them is set."""
+    before = _ranks(words)
+    ranks = np.array([_rank(words, before, bound) for bound in bounds])
+    for part in range(len(bounds) - 1):
+        start, stop = bounds[part], bounds[part + 1]
+        if ranks[part + 1] - ranks[part] >= whole_from * (stop - start):
+            for place in range(start, stop):
+                words[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
+
+
+@numba.njit(cache=True, nogil=True)
+def _distinct(neighbors: Any, bounds: Any, whole_from: Any) -> Any:
     """Distinct values, and each value's rank: a bit an item, no sort of B · T values."""
-    words = np.zeros((num_items + 63) // 64, dtype=np.uint64)
+    words = np.zeros((bounds[-1] + 63) // 64, dtype=np.uint64)
     for row in neighbors:
         for place in row:
             if place >= 0:
                 words[place >> 6] |= np.uint64(1) << np.uint64(place & 63)
-    before = np.zeros(len(words) + 1, dtype=np.int32)
-    for k in range(len(words)):
-        before[k + 1] = before[k] + _ones(words[k])
+    _complete(words, bounds, whole_from)
+    before = _ranks(words)
     places = np.empty(before[-1], dtype=np.int32)
+    for word in range(len(words)):
+        rank = before[word]
+        for bit in range(64):
+            if words[word] & (np.uint64(1) << np.uint64(bit)):
+                places[rank] = 64 * word + bit
+                rank += 1
     local = np.full(neighbors.shape, -1, dtype=np.int32)
     for row in range(neighbors.shape[0]):
         for slot in range(neighbors.shape[1]):
-            place = neighbors[row, slot]
-            if place >= 0:
-                below = (np.uint64(1) << np.uint64(place & 63)) - np.uint64(1)
-                rank = before[place >> 6] + _ones(words[place >> 6] & below)
-                places[rank] = place
-                local[row, slot] = rank
+            if neighbors[row, slot] >= 0:
+                local[row, slot] = _rank(words, before, neighbors[row, slot])
     return places, local
 
 

@@ -70,7 +70,8 @@ class Worker:
         """Map: for each (target, start, stop) the rows that a part has of the target's need.
 
         They are computed once, in layer `number`, and come one target after the other, in the same
-        memory: each is to be carried away before the next is asked for.
+        memory: each is to be carried away before the next is asked for. A target that needs all of
+        them gets them as they lie.
         """
         conv = self.inputs.model.layers[number - 1]
         h_BD = read_rows(self.cut.layer(number - 1, part))
@@ -80,6 +81,9 @@ class Worker:
             projected_BH[tile] = map_block(conv, self._loaded(h_BD[tile]), self._buffers)
         first = self.cut.block(part).start
         for target, start, stop in spans:
+            if stop - start == len(projected_BH):
+                yield _as_numpy(projected_BH)
+                continue
             places = read_rows(self.cut.file("need", target))[start:stop] - np.int32(first)
             packed_UH = self._buffers.host("packed", (len(places), width), storage)
             torch.index_select(projected_BH, 0, torch.from_numpy(places), out=packed_UH)

@@ -86,10 +86,15 @@ def _convolve(
     def send(source: int) -> Any:
         spans = [(target, *cuts[target][source : source + 2]) for target in targets]
         spans = [span for span in spans if span[1] < span[2]]
+        # Those who need all rows share one object, of which a node has one copy.
+        whole = [span for span in spans if span[2] - span[1] == cut.size(source)]
+        sent = [span for span in spans if span not in whole] + whole[:1]
         # The last object says that the others are there; they stay where they are.
-        *rows, done = cluster.call_many(len(spans) + 1, _project, cut, number, source, spans)
-        for (target, _, _), one in zip(spans, rows, strict=True):
+        *rows, done = cluster.call_many(len(sent) + 1, _project, cut, number, source, sent)
+        for (target, _, _), one in zip(sent, rows, strict=True):
             packed[target].append(one)
+        for target, _, _ in whole[1:]:
+            packed[target].append(rows[-1])
         return done
 
     def pool(target: int) -> Any:
