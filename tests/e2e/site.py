@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.children import Children
 from flows.embedded import free_port
@@ -119,8 +121,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """Prefect and MLflow over HTTP, pools, every deployment of prefect.yaml; no worker yet."""
+def site(folder: Path, alarms: str) -> Iterator[Site]:
+    """Prefect and MLflow over HTTP, pools, every deployment of prefect.yaml; no worker yet.
+
+    `alarms` is the address of a webhook that is told of failed runs.
+    """
     prefect, mlflow = free_port(), free_port()
     urls = f"http://127.0.0.1:{prefect}/api", f"http://127.0.0.1:{mlflow}"
     home = folder / "home"
@@ -147,10 +152,12 @@ def site(folder: Path) -> Iterator[Site]:
             create = ("work-pool", "create", pool, "--type", "process")
             children.run(f"pool-{pool}", "prefect", "--no-prompt", *create)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all")
-        watch = ("flows.watch", "--silence", str(SILENCE))
-        children.run("automations", *watch)
         children.until_it_answers("mlflow", f"{urls[1]}/health")
         with SyncPrefectClient(api=urls[0]) as client:
+            with temporary_settings({PREFECT_API_URL: urls[0]}):
+                Webhook(url=alarms).save("pager")
+            watch = ("flows.watch", "--silence", str(SILENCE), "--notify", "webhook/pager")
+            children.run("automations", *watch)
             here = Site(children, client, *urls)
             try:
                 yield here

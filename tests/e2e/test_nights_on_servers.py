@@ -7,6 +7,7 @@ one that loses its workers, and those that a schedule starts once a worker is ba
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from pinsage.config import Config
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import current_version, list_versions
 from tests.e2e.site import Site, site
+from tests.receiver import Receiver, receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
@@ -64,8 +66,15 @@ def make(folder: Path, make_tiny_config: Callable[..., Config]) -> Callable[...,
 
 
 @pytest.fixture(scope="module")
-def here(folder: Path) -> Iterator[Site]:
-    with site(folder) as up:
+def alarms() -> Iterator[Receiver]:
+    """Where the webhook of the automation for failed runs leads."""
+    with receiver() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def here(folder: Path, alarms: Receiver) -> Iterator[Site]:
+    with site(folder, f"{alarms.url}/alarm") as up:
         for pool in ("cpu", "gpu"):
             up.start_worker(pool)
         up.until(lambda: all(online(up, pool) for pool in ("cpu", "gpu")), 60, "both workers")
@@ -219,6 +228,18 @@ def test_a_night_whose_worker_was_killed_becomes_crashed_and_frees_its_slot(lost
     assert lost.waiting_for_a_slot == 0
 
 
+def test_a_webhook_is_told_of_the_lost_night_with_its_page_and_what_to_do(
+    here: Site, lost: Lost, alarms: Receiver
+) -> None:
+    def told() -> list[str]:
+        page = f"/runs/flow-run/{lost.night.id}"
+        return [each.body for each in alarms.told if page in each.body]
+
+    here.until(told, 30, "the webhook's call")
+    assert told()[0].startswith("tiny of nightly: Crashed\n")
+    assert "training resumes from its last checkpoint" in told()[0]
+
+
 def test_nothing_that_was_published_is_lost_with_a_killed_night(
     lost: Lost, next_night: Night, folder: Path
 ) -> None:
@@ -285,6 +306,63 @@ def test_a_cron_line_starts_a_night_at_the_minute(
     assert first.expected_start_time is not None
     assert first.expected_start_time.second == 0
     assert current_version(folder / "var", "tiny") == next_night.current  # same data, same version
+
+
+@pytest.mark.parametrize("promote", [False, True])
+def test_a_night_that_asks_is_paused_with_its_form_until_somebody_answers(
+    here: Site,
+    next_night: Night,
+    make: Callable[..., dict[str, Any]],
+    folder: Path,
+    promote: bool,
+) -> None:
+    before = current_version(folder / "var", "tiny")
+    for pool in ("gpu", "cpu"):
+        if not online(here, pool):
+            here.start_worker(pool)
+    # Another index is another version of the same embeddings: nothing is trained for it.
+    parameters = make(index={"kind": "hnsw", "hnsw_links": 16 if promote else 8})
+    parameters["config"]["gate"]["approval"] = True
+    run = here.trigger("nightly", parameters)
+    here.until(lambda: form_of(here, run), 90, "the question")
+    form = form_of(here, run)
+    assert state(here, run) == "PAUSED"
+    assert set(form["properties"]) == {"promote", "why", "who"}
+    assert form["required"] == ["promote"]
+    refused = here.client.resume_flow_run(run.id, {"promote": "perhaps"})
+    assert refused.status.value == "REJECT"
+    assert state(here, run) == "PAUSED"
+    assert current_version(folder / "var", "tiny") == before
+
+    here.client.resume_flow_run(run.id, {"promote": promote, "why": "a look", "who": "Ada"})
+    answered = night(here, run, folder)
+    assert answered.run.state is not None
+    assert answered.run.state.is_completed(), answered.run.state.message
+    verb = "promote" if promote else "refuse"
+    client = mlflow.MlflowClient(here.mlflow)
+    tracked = client.get_run(mlflow_run(answered)).data.tags
+    assert (tracked["gate.verdict"], tracked["gate.promoted"]) == (verb, str(promote).lower())
+    [made] = [
+        each
+        for each in list_versions(folder / "var", "tiny")
+        if each.version == tracked["published"]
+    ]
+    assert (made.current, answered.current == made.version) == (promote, promote)
+    champion = client.get_model_version_by_alias("pinsage-tiny", "champion")
+    assert champion.tags["published"] == (made.version if promote else before)
+
+
+def form_of(here: Site, run: FlowRun) -> dict[str, Any]:
+    """The schema of the form that a paused run asks to be filled in; empty where none does."""
+    found = here.client.read_flow_run(run.id).state
+    if found is None or not found.is_paused() or found.state_details.run_input_keyset is None:
+        return {}
+    key = found.state_details.run_input_keyset["schema"]
+    try:
+        schema: dict[str, Any] = json.loads(here.client.read_flow_run_input(run.id, key))
+    except httpx.HTTPStatusError:  # paused a moment ago
+        return {}
+    return schema
 
 
 def night(here: Site, run: FlowRun, folder: Path) -> Night:
