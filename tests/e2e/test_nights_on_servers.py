@@ -7,7 +7,6 @@ one that loses its workers, and those that a schedule starts once a worker is ba
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +23,7 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from pinsage.config import Config
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import current_version, list_versions
-from tests.e2e.site import Site, site
+from tests.e2e.site import Site, form_of, online, site, slot_of, state
 from tests.receiver import Receiver, receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
@@ -311,7 +310,7 @@ def test_a_cron_line_starts_a_night_at_the_minute(
 @pytest.mark.parametrize("promote", [False, True])
 def test_a_night_that_asks_is_paused_with_its_form_until_somebody_answers(
     here: Site,
-    next_night: Night,
+    first: tuple[Night, FlowRun],
     make: Callable[..., dict[str, Any]],
     folder: Path,
     promote: bool,
@@ -352,34 +351,9 @@ def test_a_night_that_asks_is_paused_with_its_form_until_somebody_answers(
     assert champion.tags["published"] == (made.version if promote else before)
 
 
-def form_of(here: Site, run: FlowRun) -> dict[str, Any]:
-    """The schema of the form that a paused run asks to be filled in; empty where none does."""
-    found = here.client.read_flow_run(run.id).state
-    if found is None or not found.is_paused() or found.state_details.run_input_keyset is None:
-        return {}
-    key = found.state_details.run_input_keyset["schema"]
-    try:
-        schema: dict[str, Any] = json.loads(here.client.read_flow_run_input(run.id, key))
-    except httpx.HTTPStatusError:  # paused a moment ago
-        return {}
-    return schema
-
-
 def night(here: Site, run: FlowRun, folder: Path) -> Night:
     ended = here.finished(run)
     return Night(ended, current_version(folder / "var", "tiny"), here.artifacts(run))
-
-
-def state(here: Site, run: FlowRun) -> str | None:
-    found = here.client.read_flow_run(run.id).state
-    return found.type.value if found else None
-
-
-def online(here: Site, pool: str) -> bool:
-    return any(
-        worker.status and worker.status.value == "ONLINE"
-        for worker in here.client.read_workers_for_work_pool(pool)
-    )
 
 
 def mlflow_run(night: Night) -> str:
@@ -392,13 +366,6 @@ def experiment(client: mlflow.MlflowClient) -> str:
     found = client.get_experiment_by_name("tiny")
     assert found is not None
     return str(found.experiment_id)
-
-
-def slot_of(here: Site) -> str:
-    """Name of the limit that Prefect keeps for the deployment `nightly`."""
-    deployment = here.client.read_deployment(here.deployment("nightly"))
-    assert deployment.global_concurrency_limit is not None
-    return str(deployment.global_concurrency_limit.name)
 
 
 def one_more_day(file: Path) -> None:
