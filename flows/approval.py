@@ -14,7 +14,7 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.states import Running
 
-POLL = 10  # seconds between two looks for an answer
+POLL = 5  # seconds between two looks for an answer
 
 
 class Approval(RunInput):

@@ -39,7 +39,7 @@ def link_data_docs(stage: str, checked: Artifact, tracking_url: str | None) -> N
     page = checked.file("data_docs/index.html")
     verdict = "holds" if checked.facts["passed"] else "is broken"
     if tracking_url:
-        url = _file_of(tracking_url, "data_docs/index.html")
+        url = file_of(tracking_url, "data_docs/index.html")
         create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}")
     markdown = f"# {stage}: the contract {verdict}\n\nPages on disk: `{page}`\n"
     create_markdown_artifact(markdown, key=f"contract-{stage}", description=f"Contract {verdict}")
@@ -49,13 +49,13 @@ def link_report(reported: Artifact, tracking_url: str | None) -> None:
     """Link to the report, in MLflow where the run is tracked; and say where it lies."""
     page = reported.file(REPORT)
     if tracking_url:
-        url = _file_of(tracking_url, REPORT)
+        url = file_of(tracking_url, REPORT)
         create_link_artifact(url, "Report", key="report-page")
     markdown = f"# Report\n\nOne page that needs no network: `{page}`\n"
     create_markdown_artifact(markdown, key="report", description="The page to judge the run by")
 
 
-def _file_of(tracking_url: str, file: str) -> str:
+def file_of(tracking_url: str, file: str) -> str:
     """Page of a file of an MLflow run; the view, which ends the run's address, ends it still."""
     page, mark, view = tracking_url.partition("?")
     return f"{page}/artifacts/{file}{mark}{view}"
@@ -89,7 +89,7 @@ def show_trend(markdown: str, tracking_url: str | None) -> None:
     """The last nights as a table; the chart is in MLflow."""
     link = ""
     if tracking_url:
-        link = f"[The chart]({_file_of(tracking_url, 'figures/trend.png')}) is in MLflow.\n\n"
+        link = f"[The chart]({file_of(tracking_url, 'figures/trend.png')}) is in MLflow.\n\n"
     markdown = f"# The last nights\n\n{link}{markdown}"
     create_markdown_artifact(markdown, key="trend", description="Metrics and verdicts by night")
 

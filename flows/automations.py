@@ -65,7 +65,9 @@ def failed_runs(block_type: str, block: UUID) -> AutomationCore:
     """A run that failed, crashed or took too long is told to a block, at most once a run."""
     said = "{{ flow_run.name }} of {{ flow.name }}: {{ flow_run.state.name }}"
     why = "{{ flow_run.state.message }}"
-    page = "{{ flow_run|ui_url }}"
+    # A server that was started without PREFECT_API_URL or PREFECT_UI_URL does not know its pages.
+    page = "{{ flow_run|ui_url or 'Its page in Prefect' }}"
+    todo = "What to do: the message says it, and the artifact `remedy` on that page."
     return AutomationCore(
         name=FAILED,
         description=f"Told to a block of the type {block_type}.",
@@ -79,10 +81,10 @@ def failed_runs(block_type: str, block: UUID) -> AutomationCore:
             within=timedelta(seconds=0),
         ),
         actions=[
-            CallWebhook(block_document_id=block, payload=f"{said}\n{why}\n{page}")
+            CallWebhook(block_document_id=block, payload=f"{said}\n{why}\n{page}\n{todo}")
             if block_type == "webhook"
             else SendNotification(
-                block_document_id=block, subject=f"PinSage: {said}", body=f"{why}\n\n{page}"
+                block_document_id=block, subject=f"PinSage: {said}", body=f"{why}\n\n{page}\n{todo}"
             )
         ],
     )

@@ -2,7 +2,8 @@
 
 What is unchanged since an earlier run is found, not run again. A broken data contract stops the
 run before work is spent; whatever fails, what was published before stays published. The gate
-decides whether readers follow the new version: a run that it refuses is a run that went well.
+decides whether readers follow the new version: a run that it refuses is a run that went well, and
+ends as `gate.on_refusal` says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from prefect import flow
 
 from flows import remedy, upstream
-from flows.promotion import Settled, Verdict, settle
+from flows.promotion import Settled, Verdict, enforce, settle
 from flows.registration import Registered
 from flows.results import headline
 from flows.session import session, tidy
@@ -71,6 +72,7 @@ def nightly(config: Config) -> NightlyResult:
             reasons=settled.reasons,
         )
     tidy(config)
+    enforce(config, settled)
     return result
 
 

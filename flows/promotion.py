@@ -10,8 +10,10 @@ from flows import approval, artifacts, judging, records
 from flows.registration import Registered
 from flows.session import Run
 from flows.stages import Data
+from pinsage.config import Config
 from pinsage.drift.night import remember
 from pinsage.drift.stage import night_of
+from pinsage.errors import RefusedError
 from pinsage.retrieval.publish import Version
 from pinsage.retrieval.shelf import CURRENT
 from pinsage.retrieval.unpromoted import Mark
@@ -88,6 +90,20 @@ def settle(run: Run, made: Challenger) -> Settled:
     settled = Settled(verdict, promoted, reasons, told, decided, version)
     _record(run, made, settled)
     return settled
+
+
+def enforce(config: Config, settled: Settled) -> None:
+    """Raise RefusedError where a version is refused, and `gate.on_refusal` makes that a failure.
+
+    Called outside of `session`, when everything is published and recorded.
+    """
+    if config.gate.on_refusal == "complete" or settled.verdict != "refuse" or settled.promoted:
+        return
+    raise RefusedError(
+        f"{settled.version.name} is refused, and readers stay where they are: "
+        f"{'; '.join(settled.reasons)}. It is published and recorded: compare it with the champion "
+        f"in MLflow; {settled.told}. That this run fails is what gate.on_refusal = fail asks for"
+    )
 
 
 def follows(run: Run, version: Version) -> bool:

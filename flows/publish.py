@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows import remedy, upstream
-from flows.promotion import settle
+from flows.promotion import enforce, settle
 from flows.session import session
 from flows.summary import show_results
 from flows.trend import show_trend
@@ -27,4 +27,5 @@ def publish(config: Config) -> Version:
         settled = settle(run, made)
         show_trend(run, made, settled)
         show_results(run, made.evaluated, settled, made.registered)
-        return settled.version
+    enforce(config, settled)
+    return settled.version

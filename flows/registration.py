@@ -127,7 +127,7 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
     from pinsage.retrieval.published import open_version
 
     items = open_version(published.path).items
-    with _quietly(), mlflow.start_run(run_id=run_id, nested=True):
+    with _quietly(), mlflow.start_run(run_id=run_id, nested=True, log_system_metrics=False):
         logged = mlflow.pyfunc.log_model(
             name="related-items",
             python_model=str(_CODE),

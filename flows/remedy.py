@@ -15,6 +15,7 @@ from pinsage.errors import (
     ContractError,
     MissingExtraError,
     PublishError,
+    RefusedError,
     SourceError,
     TrainingError,
 )
@@ -36,6 +37,9 @@ REMEDIES: dict[type[Exception], str] = {
     "Look at the disk if it happens twice.",
     PublishError: "Readers stay where they are. A later run that has published already needs "
     "nothing; else run again.",
+    RefusedError: "Compare this run with the champion's in MLflow; the artifact `gate` has every "
+    "rule. Readers stay where they are, and nothing needs doing unless it comes again: then look "
+    "at what changed in the data.",
     ClusterError: "See that the cluster answers at the address of the message, or set the engine "
     "to `local`; parts that are done are kept.",
     TimeoutError: "The stage took longer than it may. Look for a machine that is too busy or a "

@@ -206,8 +206,11 @@ def session(
         else:
             tracker.attach(parent)
         artifacts.link_tracking(tracker.url)
+        # An attached run is measured by who began it, and its training by `stage`.
+        measured = tracker.measured(lambda: tracker.parent) if parent is None else nullcontext()
         try:
-            yield Run(config, store, tracker, book, token, parent is not None)
+            with measured:
+                yield Run(config, store, tracker, book, token, parent is not None)
         except BaseException as error:
             _end(config, tracker, book, parent, error)
             raise
@@ -269,11 +272,17 @@ def _tags(config: Config, book: Book) -> dict[str, str]:
         "mlflow.source.name": f"flows/{book.flow}.py",
         "mlflow.source.type": "JOB",
     }
-    page = url_for("flow-run", runtime.flow_run.id)
-    if page and get_current_settings().server.ui.enabled:  # the embedded API has no pages
+    if (page := flow_run_page()) is not None:
         tags["prefect.flow_run_url"] = page
     commit = git_commit()
     return {**tags, "mlflow.source.git.commit": commit} if commit else tags
+
+
+def flow_run_page() -> str | None:
+    """Prefect's page of the flow run that is going on; None where no server has pages."""
+    page = url_for("flow-run", runtime.flow_run.id)
+    # The embedded API has none.
+    return page if page and get_current_settings().server.ui.enabled else None
 
 
 def _trigger() -> str:

@@ -37,6 +37,10 @@ IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 
+# MLflow's own variable, which is off by default there and on here. It is read and never set: a
+# caller's own runs of MLflow in the same process are none of our business.
+SYSTEM_METRICS = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
+
 # Loggers whose lines are stored with the Prefect run.
 LOGGERS = ("pinsage", "flows", "data_contracts")
 
@@ -90,6 +94,11 @@ def prepare_process() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:  # else INFO is dropped before Prefect's handler sees it
             logger.setLevel(logging.INFO)
+
+
+def wants_system_metrics() -> bool:
+    """Whether runs of MLflow are told what the machine does; MLflow's own variable says no."""
+    return os.environ.get(SYSTEM_METRICS, "true").lower() not in ("false", "0")
 
 
 def check_server() -> None:

@@ -8,10 +8,11 @@ from flows import artifacts
 from flows.promotion import Settled
 from flows.registration import Registered
 from flows.results import headline, verdicts
-from flows.session import Run
-from pinsage.retrieval.publish import Version
+from flows.session import Run, flow_run_page
+from pinsage.retrieval.publish import REPORT, Version
 from pinsage.store import Artifact
 
+REPORT_STAGE = "report"
 _MEASURES = {
     "overlap_10": "overlap of the 10 nearest",
     "cosine_mean": "mean cosine once aligned",
@@ -50,6 +51,11 @@ def markdown(
         lines.append(f"- Registered as version {registered.version} of `{registered.uri}`")
     if run.tracker.url is not None:
         lines.append(f"- [MLflow run]({run.tracker.url})")
+        if REPORT_STAGE in run.book.stages:
+            page = artifacts.file_of(run.tracker.url, REPORT)
+            lines.append(f"- [Report]({page}): accuracy, neighbours, data and model")
+    if (prefect := flow_run_page()) is not None:
+        lines.append(f"- [Prefect run]({prefect}): its stages, log and artifacts")
     lines.append(f"- Evaluation in `{evaluated.path}`")
     lines.extend(f"- {verdict}" for verdict in verdicts(evaluated))
     return "\n".join([*lines, "", tables])

@@ -13,7 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,7 +27,14 @@ from mlflow.utils import mlflow_tags
 from sqlalchemy.exc import SQLAlchemyError
 
 from flows import records
-from flows.settings import MLFLOW_VIEW, mlflow_address, mlflow_artifacts, mlflow_database
+from flows.machine import Meter, sampled
+from flows.settings import (
+    MLFLOW_VIEW,
+    mlflow_address,
+    mlflow_artifacts,
+    mlflow_database,
+    wants_system_metrics,
+)
 from pinsage.config import Config
 from pinsage.config_text import to_toml
 from pinsage.errors import ConfigError
@@ -36,6 +43,8 @@ from pinsage.store import Artifact
 if TYPE_CHECKING:
     from pinsage.training.loop import EpochReport
 
+TRAINING = "train"  # the child whose machine is measured, which may be another than the parent's
+SAMPLED_EVERY = 10.0  # seconds
 RETRY_AFTER = 60.0  # seconds without MLflow before it is asked again
 
 # Without it MLflow's pages take an experiment for one of language models.
@@ -253,11 +262,33 @@ class Tracker:
         """A child run, begun before the stage and ended with it, whatever its end."""
         child = TrackedRun(self.link, self._begin_child(name))
         try:
-            yield child
+            with self.measured(lambda: child) if name == TRAINING else nullcontext():
+                yield child
         except BaseException as error:
             child.end(error)
             raise
         child.end()
+
+    @contextmanager
+    def measured(self, run: Callable[[], TrackedRun]) -> Iterator[None]:
+        """Write what the machine does to a run, for the time of the block; `run` says to which.
+
+        MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL says how often, in seconds.
+        """
+
+        def meter() -> Meter:
+            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+            # Its own thread is never started; flows/machine.py says why.
+            return SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+                None, sampling_interval=SAMPLED_EVERY, tracking_uri=self.link.uri
+            )
+
+        def write(values: Mapping[str, float], step: int) -> None:
+            run().write(metrics=values, step=step)
+
+        with sampled(meter, write) if wants_system_metrics() else nullcontext():
+            yield
 
     def _begin_child(self, name: str) -> str | None:
         if self.parent.run_id is None:

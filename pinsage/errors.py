@@ -6,6 +6,7 @@ PinSageError
 ├── ContractError     data was read, and breaks its contract
 ├── ArtifactError     something on disk is missing, truncated or altered
 ├── PublishError      a publication or a rollback was refused, and nothing has moved
+├── RefusedError      the gate refused a version, and such a run is wanted to fail
 ├── GraphError        a graph or neighbourhood table is inconsistent
 ├── TrainingError     training cannot go on (a NaN loss, a refused resume)
 ├── MissingExtraError an optional package is not installed
@@ -42,6 +43,10 @@ class ArtifactError(PinSageError):
 
 class PublishError(PinSageError):
     """A publication or a rollback was refused; readers stay where they are."""
+
+
+class RefusedError(PinSageError):
+    """A version was refused, where the configuration wants such a run to fail."""
 
 
 class GraphError(PinSageError):

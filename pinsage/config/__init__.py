@@ -26,7 +26,7 @@ from pinsage.config.data import (
     SplitConfig,
     TimestampUnit,
 )
-from pinsage.config.gate import DriftConfig, DriftGroup, GateConfig
+from pinsage.config.gate import CHANGES_NO_VERDICT, DriftConfig, DriftGroup, GateConfig
 from pinsage.config.graph import GraphConfig
 from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
@@ -58,6 +58,7 @@ __all__ = [
     "CHANGES_NO_EMBEDDING",
     "CHANGES_NO_NEIGHBOUR",
     "CHANGES_NO_ROW",
+    "CHANGES_NO_VERDICT",
     "CHANGES_NO_WEIGHT",
     "Baseline",
     "Config",

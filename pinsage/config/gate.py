@@ -99,6 +99,10 @@ class GateConfig(Settings):
     """Hours that a run of a worker waits for that person; then it counts as refused."""
     force: bool = False
     """Promote in spite of everything. It is recorded."""
+    on_refusal: Literal["complete", "fail"] = "complete"
+    """How a run ends whose version is refused, by the gate or by a person. It is published and
+    recorded either way, and readers stay where they are; `fail` is for a team that is alarmed by
+    failed runs."""
     drift: DriftConfig = DriftConfig()
     """Drift of inputs and embeddings."""
 
@@ -110,3 +114,8 @@ class GateConfig(Settings):
                 f"(got {self.regression} and {self.margin})"
             )
         return self
+
+
+CHANGES_NO_VERDICT = frozenset({"approval_hours", "on_refusal"})
+"""Settings of `GateConfig` that say how a run waits for the verdict and ends with it, not what it
+is. They are in no stage's key, so that no stage may show them."""

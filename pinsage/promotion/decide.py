@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from pinsage.config import GateConfig
+from pinsage.config import CHANGES_NO_VERDICT, GateConfig
 from pinsage.errors import ArtifactError
 from pinsage.promotion.evidence import Change, Check, Comparison, Evidence, Stability
 from pinsage.promotion.power import Power
@@ -58,7 +58,7 @@ class Decision:
             "forced": self.forced,
             "reasons": [reason._asdict() for reason in self.reasons],
             "evidence": self.evidence.to_json(),
-            "policy": self.policy.model_dump(mode="json"),
+            "policy": self.policy.model_dump(mode="json", exclude=set(CHANGES_NO_VERDICT)),
         }
 
     @classmethod

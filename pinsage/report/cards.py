@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from pinsage.config import Config, NegativesConfig, PairsConfig, Source, TrainingConfig
+from pinsage.config import (
+    CHANGES_NO_VERDICT,
+    Config,
+    NegativesConfig,
+    PairsConfig,
+    Source,
+    TrainingConfig,
+)
 from pinsage.report.inputs import Contract, ReportInputs
 from pinsage.report.text import column_name, count, day, duration, memory, moment, one_line
 
@@ -240,6 +247,8 @@ def _settings(config: Config) -> Iterator[Setting]:
     for name, value in _flat(config.model_dump(mode="json"), ""):
         if value is None or name.endswith((".url", ".query")):
             continue  # a database's address may hold a password
+        if name in {f"gate.{each}" for each in CHANGES_NO_VERDICT}:
+            continue  # the page comes before the verdict, and is not drawn anew for them
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         yield Setting(one_line(name), one_line(shown, 300), name in changed)
 

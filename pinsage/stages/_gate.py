@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pinsage.config import Config
+from pinsage.config import CHANGES_NO_VERDICT, Config
 from pinsage.store import Artifact, Facts, Store, Workspace
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def decide(
         "decide",
         build,
         settings={
-            "policy": config.gate.model_dump(mode="json", exclude={"drift", "approval_hours"}),
+            "policy": config.gate.model_dump(mode="json", exclude={"drift", *CHANGES_NO_VERDICT}),
             **{name: asdict(each) for name, each in checks.items()},
         },
         inputs={"comparison": compared.digest()},

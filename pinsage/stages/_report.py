@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pinsage.config import Config
+from pinsage.config import CHANGES_NO_VERDICT, Config
 from pinsage.store import Artifact, Facts, Store, Workspace
 
 
@@ -45,7 +45,10 @@ def report(
         "report",
         build,
         # The page shows every setting, so that all but where it lies are in its key.
-        settings=config.model_dump(mode="json", exclude={"root": True, "tracking": True}),
+        settings=config.model_dump(
+            mode="json",
+            exclude={"root": True, "tracking": True, "gate": set(CHANGES_NO_VERDICT)},
+        ),
         inputs={
             **{name: source.digest() for name, source in sources.items()},
             "trained": trained.digest("model/"),  # not history.json, which holds wall times

@@ -6,6 +6,7 @@ in a session of its own, so that they are looked for among its descendants.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,10 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.children import Children
 from flows.embedded import free_port
@@ -119,8 +123,11 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """Prefect and MLflow over HTTP, pools, every deployment of prefect.yaml; no worker yet."""
+def site(folder: Path, alarms: str) -> Iterator[Site]:
+    """Prefect and MLflow over HTTP, pools, every deployment of prefect.yaml; no worker yet.
+
+    `alarms` is the address of a webhook that is told of failed runs.
+    """
     prefect, mlflow = free_port(), free_port()
     urls = f"http://127.0.0.1:{prefect}/api", f"http://127.0.0.1:{mlflow}"
     home = folder / "home"
@@ -147,10 +154,12 @@ def site(folder: Path) -> Iterator[Site]:
             create = ("work-pool", "create", pool, "--type", "process")
             children.run(f"pool-{pool}", "prefect", "--no-prompt", *create)
         children.run("deploy", "prefect", "--no-prompt", "deploy", "--all")
-        watch = ("flows.watch", "--silence", str(SILENCE))
-        children.run("automations", *watch)
         children.until_it_answers("mlflow", f"{urls[1]}/health")
         with SyncPrefectClient(api=urls[0]) as client:
+            with temporary_settings({PREFECT_API_URL: urls[0]}):
+                Webhook(url=alarms).save("pager")
+            watch = ("flows.watch", "--silence", str(SILENCE), "--notify", "webhook/pager")
+            children.run("automations", *watch)
             here = Site(children, client, *urls)
             try:
                 yield here
@@ -169,3 +178,35 @@ def descendants(process: int) -> list[int]:
     for each in found:
         found.extend(parents.get(each, []))
     return found
+
+
+def form_of(here: Site, run: FlowRun) -> dict[str, Any]:
+    """The schema of the form that a paused run asks to be filled in; empty where none does."""
+    found = here.client.read_flow_run(run.id).state
+    if found is None or not found.is_paused() or found.state_details.run_input_keyset is None:
+        return {}
+    key = found.state_details.run_input_keyset["schema"]
+    try:
+        schema: dict[str, Any] = json.loads(here.client.read_flow_run_input(run.id, key))
+    except httpx.HTTPStatusError:  # paused a moment ago
+        return {}
+    return schema
+
+
+def state(here: Site, run: FlowRun) -> str | None:
+    found = here.client.read_flow_run(run.id).state
+    return found.type.value if found else None
+
+
+def online(here: Site, pool: str) -> bool:
+    return any(
+        worker.status and worker.status.value == "ONLINE"
+        for worker in here.client.read_workers_for_work_pool(pool)
+    )
+
+
+def slot_of(here: Site) -> str:
+    """Name of the limit that Prefect keeps for the deployment `nightly`."""
+    deployment = here.client.read_deployment(here.deployment("nightly"))
+    assert deployment.global_concurrency_limit is not None
+    return str(deployment.global_concurrency_limit.name)

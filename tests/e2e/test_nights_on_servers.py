@@ -23,7 +23,8 @@ from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from pinsage.config import Config
 from pinsage.retrieval.published import load_published
 from pinsage.retrieval.versions import current_version, list_versions
-from tests.e2e.site import Site, site
+from tests.e2e.site import Site, form_of, online, site, slot_of, state
+from tests.receiver import Receiver, receiver
 
 pytestmark = [pytest.mark.slow, pytest.mark.distributed]
 
@@ -64,8 +65,15 @@ def make(folder: Path, make_tiny_config: Callable[..., Config]) -> Callable[...,
 
 
 @pytest.fixture(scope="module")
-def here(folder: Path) -> Iterator[Site]:
-    with site(folder) as up:
+def alarms() -> Iterator[Receiver]:
+    """Where the webhook of the automation for failed runs leads."""
+    with receiver() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def here(folder: Path, alarms: Receiver) -> Iterator[Site]:
+    with site(folder, f"{alarms.url}/alarm") as up:
         for pool in ("cpu", "gpu"):
             up.start_worker(pool)
         up.until(lambda: all(online(up, pool) for pool in ("cpu", "gpu")), 60, "both workers")
@@ -219,6 +227,18 @@ def test_a_night_whose_worker_was_killed_becomes_crashed_and_frees_its_slot(lost
     assert lost.waiting_for_a_slot == 0
 
 
+def test_a_webhook_is_told_of_the_lost_night_with_its_page_and_what_to_do(
+    here: Site, lost: Lost, alarms: Receiver
+) -> None:
+    def told() -> list[str]:
+        page = f"/runs/flow-run/{lost.night.id}"
+        return [each.body for each in alarms.told if page in each.body]
+
+    here.until(told, 30, "the webhook's call")
+    assert told()[0].startswith("tiny of nightly: Crashed\n")
+    assert "training resumes from its last checkpoint" in told()[0]
+
+
 def test_nothing_that_was_published_is_lost_with_a_killed_night(
     lost: Lost, next_night: Night, folder: Path
 ) -> None:
@@ -287,21 +307,53 @@ def test_a_cron_line_starts_a_night_at_the_minute(
     assert current_version(folder / "var", "tiny") == next_night.current  # same data, same version
 
 
+@pytest.mark.parametrize("promote", [False, True])
+def test_a_night_that_asks_is_paused_with_its_form_until_somebody_answers(
+    here: Site,
+    first: tuple[Night, FlowRun],
+    make: Callable[..., dict[str, Any]],
+    folder: Path,
+    promote: bool,
+) -> None:
+    before = current_version(folder / "var", "tiny")
+    for pool in ("gpu", "cpu"):
+        if not online(here, pool):
+            here.start_worker(pool)
+    # Another index is another version of the same embeddings: nothing is trained for it.
+    parameters = make(index={"kind": "hnsw", "hnsw_links": 16 if promote else 8})
+    parameters["config"]["gate"]["approval"] = True
+    run = here.trigger("nightly", parameters)
+    here.until(lambda: form_of(here, run), 90, "the question")
+    form = form_of(here, run)
+    assert state(here, run) == "PAUSED"
+    assert set(form["properties"]) == {"promote", "why", "who"}
+    assert form["required"] == ["promote"]
+    refused = here.client.resume_flow_run(run.id, {"promote": "perhaps"})
+    assert refused.status.value == "REJECT"
+    assert state(here, run) == "PAUSED"
+    assert current_version(folder / "var", "tiny") == before
+
+    here.client.resume_flow_run(run.id, {"promote": promote, "why": "a look", "who": "Ada"})
+    answered = night(here, run, folder)
+    assert answered.run.state is not None
+    assert answered.run.state.is_completed(), answered.run.state.message
+    verb = "promote" if promote else "refuse"
+    client = mlflow.MlflowClient(here.mlflow)
+    tracked = client.get_run(mlflow_run(answered)).data.tags
+    assert (tracked["gate.verdict"], tracked["gate.promoted"]) == (verb, str(promote).lower())
+    [made] = [
+        each
+        for each in list_versions(folder / "var", "tiny")
+        if each.version == tracked["published"]
+    ]
+    assert (made.current, answered.current == made.version) == (promote, promote)
+    champion = client.get_model_version_by_alias("pinsage-tiny", "champion")
+    assert champion.tags["published"] == (made.version if promote else before)
+
+
 def night(here: Site, run: FlowRun, folder: Path) -> Night:
     ended = here.finished(run)
     return Night(ended, current_version(folder / "var", "tiny"), here.artifacts(run))
-
-
-def state(here: Site, run: FlowRun) -> str | None:
-    found = here.client.read_flow_run(run.id).state
-    return found.type.value if found else None
-
-
-def online(here: Site, pool: str) -> bool:
-    return any(
-        worker.status and worker.status.value == "ONLINE"
-        for worker in here.client.read_workers_for_work_pool(pool)
-    )
 
 
 def mlflow_run(night: Night) -> str:
@@ -314,13 +366,6 @@ def experiment(client: mlflow.MlflowClient) -> str:
     found = client.get_experiment_by_name("tiny")
     assert found is not None
     return str(found.experiment_id)
-
-
-def slot_of(here: Site) -> str:
-    """Name of the limit that Prefect keeps for the deployment `nightly`."""
-    deployment = here.client.read_deployment(here.deployment("nightly"))
-    assert deployment.global_concurrency_limit is not None
-    return str(deployment.global_concurrency_limit.name)
 
 
 def one_more_day(file: Path) -> None:

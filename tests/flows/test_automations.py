@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typer.testing import CliRunner
 from flows.automations import FAILED, LOST, SILENCE, keep, lost_runs
 from flows.settings import TAG
 from pinsage.cli import command_line
-from pinsage.errors import ConfigError
+from pinsage.errors import ConfigError, ContractError
+from tests.receiver import receiver
 
 
 def test_silence_is_of_three_heartbeats_of_prefect_yaml(repository: Path) -> None:
@@ -78,6 +80,40 @@ class TestOnAServer:
         assert keep(notify="slack-webhook/ops") == [LOST, FAILED]
         [action] = listed()[FAILED].actions
         assert action.type == "send-notification"
+
+    @pytest.mark.slow
+    def test_a_run_that_fails_is_told_to_a_webhook_once_with_its_name_and_what_to_do(self) -> None:
+        from prefect import flow, tags
+        from prefect.blocks.webhook import Webhook
+
+        @flow(name="nightly", flow_run_name="a-shop")
+        def breaks_its_contract() -> None:
+            raise ContractError("too few rows; mend the source, and run again")
+
+        @flow(name="of-somebody-else", flow_run_name="none-of-ours")
+        def fails_too() -> None:
+            raise ValueError
+
+        with receiver() as here:
+            Webhook(url=f"{here.url}/alarm").save("pager", overwrite=True)
+            assert keep(notify="webhook/pager") == [LOST, FAILED]
+            deadline, runs = time.monotonic() + 30, 0
+            # A server takes up new automations a moment later, so that the first run may be missed.
+            while not here.told and time.monotonic() < deadline:
+                assert fails_too(return_state=True).is_failed()
+                with tags(TAG):
+                    assert breaks_its_contract(return_state=True).is_failed()
+                runs += 1
+                here.arrived.wait(3)
+            time.sleep(1)  # whatever else would come
+            keep()
+        path, body = here.told[0]
+        assert path == "/alarm"
+        assert body.startswith("a-shop of nightly: Failed\n")
+        assert "too few rows; mend the source, and run again" in body
+        assert body.endswith("the message says it, and the artifact `remedy` on that page.")
+        assert len(here.told) <= runs
+        assert not [each.body for each in here.told if "none-of-ours" in each.body]
 
     @pytest.mark.parametrize("name", ["webhook/none", "no-such-type/x", "pager", "/"])
     def test_an_unknown_block_is_named_and_what_there_was_stays(self, name: str) -> None:

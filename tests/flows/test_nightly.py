@@ -141,8 +141,13 @@ def test_the_verdict_is_shown_in_both_pages_and_kept(first_night: Any) -> None:
     assert (tags["gate.verdict"], tags["trigger"]) == ("promote", "command line")
     assert tags["data.version"]
     assert tags["mlflow.note.content"].split("\n")[2] == "**Verdict: promote.**"
+    note = tags["mlflow.note.content"]
+    for part in (result.reasons[0].partition(": ")[2], "/artifacts/report.html"):
+        assert part in note
+    assert f"[Prefect run]({tags['prefect.flow_run_url']})" in note
     assert metrics["gate.promoted"] == 1.0
     assert metrics["drift.input-drift.block"] == 0.0
+    assert metrics["system/system_memory_usage_megabytes"] > 0
     files = {file.path for file in client.list_artifacts(result.mlflow_run_id)}
     assert {"decision.json", "decision.md", "figures"} <= files
     figures = {file.path for file in client.list_artifacts(result.mlflow_run_id, "figures")}

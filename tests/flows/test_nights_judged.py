@@ -50,6 +50,12 @@ def book_of(config: Config, result: NightlyResult) -> dict[str, Any]:
     return book
 
 
+def last_book(config: Config) -> dict[str, Any]:
+    newest = max((config.root / "runs").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    book: dict[str, Any] = json.loads(newest.read_text())
+    return book
+
+
 @pytest.fixture
 def after_one(first_night: Any, tmp_path: Path) -> Config:
     """A copy of all that one promoted night has left, its data and MLflow's files too."""
@@ -85,6 +91,18 @@ def test_a_refused_night_moves_nobody_and_is_refused_again(after_one: Config) ->
     assert (again.version, again.verdict, again.promoted) == (refused.version, "refuse", False)
     assert again.reasons == refused.reasons
     assert all(entry["reused"] for entry in book_of(strict, again)["stages"].values())
+    assert (current_version(strict.root, "tiny"), champion(strict)) == (before, before)
+
+    state = nightly(changed(strict, {"gate.on_refusal": "fail"}), return_state=True)
+    assert state.is_failed()
+    for part in (refused.version, *refused.reasons, "--force` switches readers all the same"):
+        assert part in str(state.message)
+    book = last_book(strict)
+    assert (book["state"], book["verdict"], book["error"]) == ("completed", "refuse", None)
+    assert all(entry["reused"] for entry in book["stages"].values())  # in no stage's key
+    tracked = mlflow.MlflowClient(mlflow_database(strict.root)).get_run(book["mlflow_run_id"])
+    assert tracked.info.status == "FINISHED"
+    assert "**Verdict: refuse.**" in tracked.data.tags["mlflow.note.content"]
     assert (current_version(strict.root, "tiny"), champion(strict)) == (before, before)
 
     told = ("--name", "tiny", "--root", strict.root, "--yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from mlflow.entities import Run
 
 from flows import tracking
+from flows.machine import PREFIX, Meter, sampled
 from flows.settings import mlflow_database
 from flows.tracking import connected, tracking_uri
 from pinsage.config import Config, TrackingConfig
@@ -99,6 +101,106 @@ def test_a_data_set_is_logged_with_the_rows_of_the_file_and_its_digest(
     assert found.dataset.digest == digest
     assert '"num_rows": 1800' in str(found.dataset.profile)
     assert "user_id" in str(found.dataset.schema)
+
+
+class TestSystemMetrics:
+    def test_a_training_of_a_second_has_a_sample_and_other_stages_have_none(
+        self, tiny_config: Config
+    ) -> None:
+        with connected(tiny_config) as tracker:
+            tracker.begin("nightly", {})
+            with tracker.stage("train"):
+                busy(1.0)
+                assert samplers()
+            assert not samplers()
+            with tracker.stage("graph"):
+                busy(1.0)
+        runs = runs_of(tiny_config)
+        found = system_metrics(runs["train"])
+        assert found["system/cpu_utilization_percentage"] > 0
+        assert found["system/system_memory_usage_megabytes"] > 0
+        assert {"system/disk_available_megabytes", "system/network_receive_megabytes"} <= set(found)
+        assert system_metrics(runs["graph"]) == {}
+
+    def test_steps_are_as_far_apart_as_mlflows_variable_says_and_the_first_measures(
+        self, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.25")
+        with connected(tiny_config) as tracker:
+            tracker.begin("nightly", {})
+            with tracker.measured(lambda: tracker.parent):
+                busy(1.5)
+        run_id = runs_of(tiny_config)["nightly"].info.run_id
+        curve = client_of(tiny_config).get_metric_history(
+            run_id, "system/cpu_utilization_percentage"
+        )
+        assert len(curve) >= 3
+        assert [point.step for point in curve] == list(range(len(curve)))
+        assert curve[0].value > 0
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_the_thread_ends_with_a_run_that_fails_or_is_interrupted(
+        self, tiny_config: Config, error: type[BaseException]
+    ) -> None:
+        with connected(tiny_config) as tracker:
+            tracker.begin("nightly", {})
+            with suppress(error), tracker.stage("train"):
+                assert samplers()
+                raise error
+            assert not samplers()
+
+    def test_an_mlflow_that_is_gone_is_warned_of_once_and_not_waited_for(
+        self,
+        tiny_config: Config,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+        with connected(tiny_config) as tracker:
+            tracker.begin("nightly", {})
+            run_id = tracker.parent.run_id
+        with connected(pointing_at(tiny_config, NOBODY)) as gone:
+            lost = tracking.TrackedRun(gone.link, run_id)
+            with gone.measured(lambda: lost):
+                busy(1.0)
+                ended = time.monotonic()
+        assert time.monotonic() - ended < 5
+        assert not samplers()
+        assert len([line for line in caplog.messages if "goes on without tracking" in line]) == 1
+
+    def test_mlflows_own_variable_switches_it_off(
+        self, tiny_config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+        with connected(tiny_config) as tracker:
+            tracker.begin("nightly", {})
+            with tracker.stage("train"):
+                assert not samplers()
+
+    def test_a_machine_that_cannot_be_measured_is_said_and_stops_nothing(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def none() -> Meter:
+            raise OSError("no /proc here")
+
+        with sampled(none, lambda values, step: None):
+            pass
+        assert "this machine cannot be measured (no /proc here)" in caplog.text
+
+
+def busy(seconds: float) -> None:
+    """Compute for so long: the processor's share is then above 0."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(10_000))
+
+
+def samplers() -> list[threading.Thread]:
+    return [each for each in threading.enumerate() if each.name == "system-metrics"]
+
+
+def system_metrics(run: Run) -> dict[str, float]:
+    return {name: value for name, value in run.data.metrics.items() if name.startswith(PREFIX)}
 
 
 def test_a_failed_stage_is_recorded_as_failed_with_its_message(tiny_config: Config) -> None:

@@ -97,6 +97,7 @@ def page(inputs: ReportInputs, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_sections_come_in_this_order_with_the_verdict_first(page: str) -> None:
+    assert "is for the gate to say, which judges after this page is drawn" in page
     outline = Outline(page)
     assert outline.sections == [
         "verdict", "accuracy", "spread", "where", "training", "map", "neighbours", "data", "model",
