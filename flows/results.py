@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pinsage.evaluation.metrics import metric_label
 from pinsage.store import Artifact
 
 PERIODS = {"valid": "Validation", "test": "Test"}
@@ -40,13 +41,6 @@ def read_periods(evaluated: Artifact) -> list[Period]:
     """Validation and test of an evaluation's metrics.json."""
     document = json.loads(evaluated.file("metrics.json").read_text(encoding="utf-8"))
     return [_period(title, document[key]) for key, title in PERIODS.items()]
-
-
-def metric_label(metric: str) -> str:
-    """`hit_rate_10` as people write it: HR@10."""
-    if metric.startswith("hit_rate_"):
-        return f"HR@{metric.removeprefix('hit_rate_')}"
-    return {"mrr": "MRR", "mrr_scaled": "MRR scaled"}.get(metric, metric)
 
 
 def table_rows(periods: list[Period]) -> Iterator[dict[str, Any]]:

@@ -37,6 +37,7 @@ def markdown(
 ) -> str:
     """The verdict, what was published, results, and where to look further."""
     tables = evaluated.file("table.md").read_text(encoding="utf-8")
+    where: list[str] = []
     lines = [f"# {run.config.name}", ""]
     if settled is not None:
         version = settled.version
@@ -44,14 +45,15 @@ def markdown(
         lines += [f"**Verdict: {settled.verdict}.**{said}", ""]
         lines += [settled.decided.file("decision.md").read_text(encoding="utf-8")]
         again = " (the same as before)" if version.reused else ""
-        lines.append(f"- Published version `{version.name}`{again} in `{version.path}`")
-        lines.extend(_published(version))
+        where.append(f"- Published version `{version.name}`{again} in `{version.path}`")
+        where.extend(_published(version))
     if registered is not None:
-        lines.append(f"- Registered as version {registered.version} of `{registered.uri}`")
+        where.append(f"- Registered as version {registered.version} of `{registered.name}`")
     if run.tracker.url is not None:
-        lines.append(f"- [MLflow run]({run.tracker.url})")
-    lines.append(f"- Evaluation in `{evaluated.path}`")
-    lines.extend(f"- {verdict}" for verdict in verdicts(evaluated))
+        where.append(f"- [MLflow run]({run.tracker.url})")
+    where.append(f"- Evaluation in `{evaluated.path}`")
+    against = [f"- {verdict}" for verdict in verdicts(evaluated)]
+    lines += ["## Against the best baseline", "", *against, "", "## Where it is", "", *where]
     return "\n".join([*lines, "", tables])
 
 

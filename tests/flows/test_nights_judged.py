@@ -245,6 +245,8 @@ def _answer(promote: bool, meanwhile: list[str]) -> None:
                 asking = client.read_flow_run(task.flow_run_id)
                 name = client.read_flow(asking.flow_id).name
                 meanwhile.append(f"{name}: {asking.state and asking.state.type.value}")
-                client.resume_flow_run(run.id, {"promote": promote, "why": "a reason", "who": "Ada"})
+                client.resume_flow_run(
+                    run.id, {"promote": promote, "why": "a reason", "who": "Ada"}
+                )
                 return
             time.sleep(0.3)
