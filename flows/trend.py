@@ -16,6 +16,7 @@ from pinsage.errors import MissingExtraError
 from pinsage.evaluation.metrics import headline_metric, metric_label
 from pinsage.report.figures.style import png
 from pinsage.report.figures.trend import NightPoint, trend_figure
+from pinsage.report.text import decimal
 
 NIGHTS = 30
 _FLOWS = ("nightly", "publish")
@@ -80,11 +81,15 @@ def to_markdown(points: Sequence[NightPoint]) -> str:
         cells = [point.label, point.verdict]
         for name in names:
             value = point.metrics.get(name)
-            cells.append("–" if value is None else "{:.4f} ({:.3f}–{:.3f})".format(*value))
+            cells.append("–" if value is None else _with_interval(*value))
         overlap = "–" if point.overlap is None else f"{point.overlap:.3f}"
         cells += [f"{point.rows:,}", f"{point.items:,}", overlap]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{decimal(value)} {decimal(low)}–{decimal(high)}"
 
 
 def _records(root: Path) -> Iterator[Mapping[str, Any]]:
