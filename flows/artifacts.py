@@ -20,8 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.results import read_periods, table_rows
-from pinsage.evaluation.table import escape
+from flows.results import decision_text, read_periods, table_rows
 from pinsage.progress import Progress
 from pinsage.retrieval.publish import REPORT
 from pinsage.store import Artifact
@@ -58,8 +57,13 @@ def _findings(checked: Artifact) -> Iterator[str]:
     if broken or tolerated:
         yield ""
     for mark, each in (*(("✗", each) for each in broken), *(("tolerated", e) for e in tolerated)):
-        found, wanted = escape(str(each["found"])), escape(str(each["expected"]))
-        yield f"- {mark} in {escape(str(each['table']))}: {wanted}; found {found}"
+        found, wanted, table = (_code(str(each[key])) for key in ("found", "expected", "table"))
+        yield f"- {mark} in {table}: {wanted}, found {found}"
+
+
+def _code(text: str) -> str:
+    """Anybody's text, inert: Prefect's pages show entities as they are written."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
 
 
 def link_report(reported: Artifact, tracking_url: str | None) -> None:
@@ -91,9 +95,9 @@ def show_results(evaluated: Artifact, summary: str) -> None:
     create_table_artifact(rows, key="results-table", description="One row a period and method")
 
 
-def show_gate(decided: Artifact, verdict: str, told: str) -> None:
+def show_gate(decided: Artifact, verdict: str, reason: str, told: str) -> None:
     """The decision twice: to read, and a row a rule."""
-    markdown = decided.file("decision.md").read_text(encoding="utf-8")
+    markdown = decision_text(decided, verdict, reason)
     said = f"# Verdict: {verdict}\n\n" + (f"{told}.\n\n" if told else "")
     create_markdown_artifact(f"{said}{markdown}", key="gate", description=f"Verdict: {verdict}")
     document = json.loads(decided.file("decision.json").read_text(encoding="utf-8"))

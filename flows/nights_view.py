@@ -42,7 +42,6 @@ def state(config: Config) -> dict[str, Any]:
         "metrics.`gate.change_low`",
         "metrics.`overlap_10`",
         "tags.`trigger`",
-        "attributes.`Dataset`",
     ]
     return {
         "searchFilter": "tags.flow = 'nightly'",
@@ -60,12 +59,12 @@ def guide() -> str:
     """How runs of the experiment are compared."""
     return (
         f"**Views → {_NAME}** lists the nights with verdict and metrics. Choose two, *Compare*: "
-        "settings (differences only), metrics, and under *Artifacts* the plots `figures/…`, which "
-        "have the same names and axes every night. Numbers compare only where `data.version` is "
-        "the same; against the champion of the night `gate.change` is the fair number. "
-        "`figures/trend.png` of the newest night shows all. For curves by step, open two nights "
-        "with + and compare their children `train`. Each run's description has the verdict with "
-        "its reasons and all tables; `report.html` is the page to judge it by.\n"
+        "settings (*Show diff only*), metrics, and at the bottom *Artifacts*, where "
+        "`decision.md` and `config.toml` of both stand side by side; open both runs for "
+        "`report.html` and the plots `figures/…`, whose names and axes are the same. Numbers compare only where `data.version` is the same; against the champion "
+        "of the night `gate.change` is the fair number. `figures/trend.png` of the newest night "
+        "shows all. For curves by step, open two nights with + and compare their children "
+        "`train`. Each run's description has the verdict with its reasons and all tables.\n"
     )
 
 

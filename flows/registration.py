@@ -46,7 +46,7 @@ _ABOUT = """Related items: an item's id, or the features of a new item, in; its 
 
 - `champion` is the version that readers follow, `challenger` the newest. Both are moved by the
   nightly run, `pinsage promote` and `pinsage rollback`; do not move them by hand.
-- `mlflow.pyfunc.load_model("models:/NAME@champion").predict(items, params={"k": 10})`
+- `mlflow.pyfunc.load_model("models:/{name}@champion").predict(items, params={{"k": 10}})`
 """
 
 
@@ -152,7 +152,7 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
     client = mlflow.MlflowClient()
     client.update_model_version(name, made.version, _described(published))
     if not client.get_registered_model(name).description:
-        client.update_registered_model(name, _ABOUT)
+        client.update_registered_model(name, _ABOUT.format(name=name))
     return str(made.version)
 
 
@@ -164,7 +164,7 @@ def _described(published: Version) -> str:
         for key in found
         if (name := key.removeprefix(_BEST)) != key and name != "mrr_scaled"
     ]
-    return f"Published as `{published.name}`. Test: {', '.join(told)}."
+    return f"Published as {published.name}. Test: {', '.join(told)}."
 
 
 def signature(item_ids: pd.Series, kinds: Mapping[str, FeatureKind]) -> ModelSignature:

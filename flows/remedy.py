@@ -87,13 +87,9 @@ def remedy(error: BaseException | None, *, is_crash: bool, message: str) -> str:
         )
     title = "# Crashed" if is_crash else "# Failed"
     where = f" in the {stage}" if stage else ""
-    # A quotation: a block of code would be one long line, which Prefect's page cuts.
-    return f"{title}{where}\n\n> {kind}: {_inert(said)}\n\n**What to do.** {todo}"
-
-
-def _inert(text: str) -> str:
-    """A message may quote a user's data; names of parameters stay as they are, to be searched."""
-    return "".join(f"&#{ord(c)};" if c in "&<>*[]`" else c for c in text)
+    # Code within a line wraps; a block of code would be one long line, which Prefect's page cuts.
+    inert = f"{kind}: {said}".replace("`", "'")
+    return f"{title}{where}\n\n`{inert}`\n\n**What to do.** {todo}"
 
 
 def _error_of(state: State[Any]) -> BaseException | None:

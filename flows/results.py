@@ -55,6 +55,15 @@ def table_rows(periods: list[Period]) -> Iterator[dict[str, Any]]:
             }
 
 
+def decision_text(decided: Artifact, verdict: str, reason: str) -> str:
+    """The gate's rules; where a person has answered since, their word instead of the question."""
+    markdown = decided.file("decision.md").read_text(encoding="utf-8")
+    if verdict == decided.facts["verdict"]:
+        return markdown
+    _asked, _, rules = markdown.partition("\n")
+    return f"**Decided since: {reason}.**\n{rules}"
+
+
 def headline(evaluated: Artifact) -> dict[str, float]:
     """The numbers a run is judged by."""
     return {

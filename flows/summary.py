@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flows import artifacts
 from flows.promotion import Settled
 from flows.registration import Registered
-from flows.results import headline, verdicts
+from flows.results import decision_text, headline, verdicts
 from flows.session import Run
 from pinsage.retrieval.publish import Version
 from pinsage.store import Artifact
@@ -43,7 +43,7 @@ def markdown(
         version = settled.version
         said = f" {settled.told}." if settled.told else ""
         lines += [f"**Verdict: {settled.verdict}.**{said}", ""]
-        lines += [settled.decided.file("decision.md").read_text(encoding="utf-8")]
+        lines += [decision_text(settled.decided, settled.verdict, settled.reasons[0])]
         again = " (the same as before)" if version.reused else ""
         where.append(f"- Published version `{version.name}`{again} in `{version.path}`")
         where.extend(_published(version))
