@@ -41,6 +41,10 @@ REMEDIES: dict[type[Exception], str] = {
     TimeoutError: "The stage took longer than it may. Look for a machine that is too busy or a "
     "source that hangs, and run again: what was finished is found.",
 }
+DRIFTED = (
+    "Look at the artifact `drift` or `drift-embeddings`: it has every measure. Mend the source; "
+    "or, if tonight is right as it is, run again with `gate.drift.override` on."
+)
 CRASHED = (
     "The process ended before it could say why: out of memory, a restart, or somebody ended it. "
     "Look at the worker's log, then run again: what was finished is found, and training resumes "
@@ -81,6 +85,8 @@ def remedy(error: BaseException | None, *, is_crash: bool, message: str) -> str:
     kind = type(error).__name__ if error is not None else "no error was handed on"
     if is_crash:
         todo = CRASHED
+    elif isinstance(error, ContractError) and stage.endswith("drift"):
+        todo = DRIFTED
     else:
         todo = next(
             (text for known, text in REMEDIES.items() if isinstance(error, known)), UNEXPECTED

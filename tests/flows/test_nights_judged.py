@@ -241,7 +241,9 @@ def _answer(promote: bool, meanwhile: list[str]) -> None:
         while time.monotonic() < deadline:
             if paused := client.read_flow_runs(flow_run_filter=is_paused):
                 [run] = paused
+                assert run.parent_task_run_id is not None
                 task = client.read_task_run(run.parent_task_run_id)
+                assert task.flow_run_id is not None
                 asking = client.read_flow_run(task.flow_run_id)
                 name = client.read_flow(asking.flow_id).name
                 meanwhile.append(f"{name}: {asking.state and asking.state.type.value}")

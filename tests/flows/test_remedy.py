@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.nightly import nightly
-from flows.remedy import CRASHED, REMEDIES, UNEXPECTED, remedy
+from flows.remedy import CRASHED, DRIFTED, REMEDIES, UNEXPECTED, remedy
 from pinsage import errors
 from pinsage.config import Config
 from pinsage.errors import ContractError, PinSageError
@@ -26,6 +26,12 @@ def test_it_names_the_stage_and_what_was_found_and_ends_with_what_to_do() -> Non
     assert said.startswith("# Failed in the stage validate")
     assert "`ContractError: too few rows`" in said
     assert said.splitlines()[-1] == f"**What to do.** {REMEDIES[ContractError]}"
+
+
+def test_a_night_too_far_from_the_others_is_not_sent_to_the_data_docs() -> None:
+    error = ContractError("tonight is too far from the nights before")
+    error.add_note("stage input-drift")
+    assert remedy(error, is_crash=False, message="").endswith(DRIFTED)
 
 
 def test_an_error_that_nobody_foresaw_points_to_the_log() -> None:
