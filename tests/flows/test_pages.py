@@ -5,17 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from pathlib import Path
 
 import mlflow
 import pytest
 
 from flows import nights_view
 from flows.nights_view import experiment_tags
+from flows.results import decision_text
 from flows.settings import mlflow_database
 from flows.tracking import connected
 from flows.trend import to_markdown
 from pinsage.config import Config
 from pinsage.report.figures.trend import NightPoint
+from pinsage.store import Facts, Store, Workspace
 
 WIDEST = 100  # characters of a row that Prefect's page shows beside its side bars at 1300 px
 
@@ -53,3 +56,14 @@ def test_a_row_of_the_trend_fits_the_page(verdict: str) -> None:
     rows = to_markdown([night]).splitlines()
     assert max(map(len, rows)) < WIDEST
     assert ".501 .476–.530" in rows[-1]
+
+
+def test_an_answer_stands_in_place_of_the_question(tmp_path: Path) -> None:
+    def write(work: Workspace) -> Facts:
+        (work.path / "decision.md").write_text("**A person is asked.**\n\n- ✓ **contract**: kept\n")
+        return {"verdict": "ask"}
+
+    decided = Store(tmp_path).stage("decide", write, settings={}, inputs={}, code=["pinsage.store"])
+    assert decision_text(decided, "ask", "") == decided.file("decision.md").read_text()
+    said = decision_text(decided, "promote", "promoted by Ada: a reason")
+    assert said == "**Decided since: promoted by Ada: a reason.**\n\n- ✓ **contract**: kept\n"
