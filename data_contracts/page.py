@@ -55,5 +55,9 @@ i.fa-check-circle::before { content: "\\2714"; }
 i.fa-times::before { content: "\\2718"; }
 i.fa-exclamation-triangle::before { content: "\\26A0"; }
 i { font-style: normal; }
-@media (max-width: 50rem) { main { display: block; } nav { position: static; } }
+@media (max-width: 50rem) {
+  main { display: block; padding: 1rem; }
+  nav { position: static; margin-bottom: 1rem; }
+  .table-sm td .show-scrollbars { min-width: 0; }
+}
 """

@@ -1,18 +1,22 @@
-"""A person is asked whether readers are to follow a version: the run pauses until the answer.
+"""A person is asked whether readers are to follow a version: a run pauses until the answer.
 
-Only a run that a worker started can wait: its page has the button "Resume" and the form. A command
-line ends with the question, and `pinsage promote` is the answer.
+Only a run that a worker started can wait. What pauses is a run of its own below it, whose page has
+the button "Resume" and the form: a paused run gives back its place among the deployment's runs, and
+Prefect ends it as Crashed a few minutes later, because the place can no longer be renewed. The run
+that asks stays Running, and keeps its place. A command line ends with the question, and `pinsage
+promote` is the answer.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect import get_client, runtime
+from prefect import flow, get_client, runtime
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from prefect.states import Running
+from pydantic import Field
 
 POLL = 5  # seconds between two looks for an answer
 
@@ -20,9 +24,9 @@ POLL = 5  # seconds between two looks for an answer
 class Approval(RunInput):
     """The form on the run's page."""
 
-    promote: bool
-    why: str = ""
-    who: str = ""
+    promote: bool = Field(title="Promote", description="On: readers follow it. Off: they stay.")
+    why: str = Field("", title="Why", description="Kept with the version and in the run's record.")
+    who: str = Field("", title="Who", description="Your name: Prefect does not know it.")
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,11 @@ def can_wait() -> bool:
     return runtime.deployment.id is not None
 
 
+@flow(name="approval", flow_run_name="approval", validate_parameters=False)
 def ask(question: str, hours: float) -> Answer:
-    """Pause the run for a person's answer; `question` is Markdown. Called from a flow, not a task.
+    """Pause for a person's answer; `question` is Markdown. Called from a flow, not a task.
 
-    After `hours` the run goes on, and nobody's answer counts as a refusal.
+    After `hours` it goes on, and nobody's answer counts as a refusal.
     """
     form = Approval.with_initial_data(description=question)
     try:

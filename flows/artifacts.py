@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from flows.results import read_periods, table_rows
+from flows.results import decision_text, read_periods, table_rows
 from pinsage.progress import Progress
 from pinsage.retrieval.publish import REPORT
 from pinsage.store import Artifact
@@ -31,28 +32,54 @@ if TYPE_CHECKING:
 def link_tracking(url: str | None) -> None:
     """Link to the MLflow run, where there is one."""
     if url:
-        create_link_artifact(url, "MLflow run", key="mlflow-run")
+        told = "Metrics, curves, plots and files of this run"
+        create_link_artifact(url, "MLflow run", key="mlflow-run", description=told)
 
 
 def link_data_docs(stage: str, checked: Artifact, tracking_url: str | None) -> None:
-    """Link to the pages of a data contract, in MLflow where the run is tracked."""
-    page = checked.file("data_docs/index.html")
+    """What a data contract found, with its pages, in MLflow where the run is tracked."""
     verdict = "holds" if checked.facts["passed"] else "is broken"
+    lines = [f"# {stage}: the contract {verdict}", "", *_findings(checked), ""]
     if tracking_url:
         url = file_of(tracking_url, "data_docs/index.html")
-        create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}")
-    markdown = f"# {stage}: the contract {verdict}\n\nPages on disk: `{page}`\n"
+        told = f"Every expectation of {stage}, and what was found"
+        create_link_artifact(url, "Data Docs", key=f"data-docs-{stage}", description=told)
+        lines += [f"[Data Docs]({url}): every expectation, and the rows that miss it.", ""]
+    lines += [f"On disk: `{checked.file('data_docs/index.html')}`", ""]
+    markdown = "\n".join(lines)
     create_markdown_artifact(markdown, key=f"contract-{stage}", description=f"Contract {verdict}")
 
 
+def _findings(checked: Artifact) -> Iterator[str]:
+    """How many expectations, and a line for each that was missed or only tolerated."""
+    broken, tolerated = checked.facts["breaches"], checked.facts["tolerated"]
+    yield f"{checked.facts['num_expectations']} expectations; {len(broken)} broken."
+    if broken or tolerated:
+        yield ""
+    for mark, each in (*(("✗", each) for each in broken), *(("tolerated", e) for e in tolerated)):
+        found, wanted, table = (_code(str(each[key])) for key in ("found", "expected", "table"))
+        yield f"- {mark} in {table}: {wanted}, found {found}"
+
+
+def _code(text: str) -> str:
+    """Anybody's text, inert: Prefect's pages show entities as they are written."""
+    return "`" + " ".join(text.replace("`", "'").split()) + "`"
+
+
 def link_report(reported: Artifact, tracking_url: str | None) -> None:
-    """Link to the report, in MLflow where the run is tracked; and say where it lies."""
-    page = reported.file(REPORT)
+    """Link to the report and what is beside it, in MLflow where the run is tracked."""
+    told = "The page to judge the run by"
+    lines = ["# Report", ""]
     if tracking_url:
         url = file_of(tracking_url, REPORT)
-        create_link_artifact(url, "Report", key="report-page")
-    markdown = f"# Report\n\nOne page that needs no network: `{page}`\n"
-    create_markdown_artifact(markdown, key="report", description="The page to judge the run by")
+        create_link_artifact(url, "Report", key="report-page", description=told)
+        lines += [
+            f"- [The report]({url})",
+            f"- [Its plots]({file_of(tracking_url, 'figures')})",
+            f"- [The MLflow run]({tracking_url}), with metrics and settings",
+        ]
+    lines += [f"- One page that needs no network: `{reported.file(REPORT)}`", ""]
+    create_markdown_artifact("\n".join(lines), key="report", description=told)
 
 
 def file_of(tracking_url: str, file: str) -> str:
@@ -68,10 +95,10 @@ def show_results(evaluated: Artifact, summary: str) -> None:
     create_table_artifact(rows, key="results-table", description="One row a period and method")
 
 
-def show_gate(decided: Artifact, verdict: str, told: str) -> None:
+def show_gate(decided: Artifact, verdict: str, reason: str, told: str) -> None:
     """The decision twice: to read, and a row a rule."""
-    markdown = decided.file("decision.md").read_text(encoding="utf-8")
-    said = f"**What came of it: {verdict}.** {told}\n\n" if told else ""
+    markdown = decision_text(decided, verdict, reason)
+    said = f"# Verdict: {verdict}\n\n" + (f"{told}.\n\n" if told else "")
     create_markdown_artifact(f"{said}{markdown}", key="gate", description=f"Verdict: {verdict}")
     document = json.loads(decided.file("decision.json").read_text(encoding="utf-8"))
     create_table_artifact(document["reasons"], key="gate-table", description="One row a rule")
@@ -82,7 +109,8 @@ def show_drift(key: str, found: Artifact) -> None:
     markdown = found.file("drift.md").read_text(encoding="utf-8")
     far = [*found.facts["block"], *found.facts["warn"]]
     said = f"Far from the nights before: {', '.join(far)}" if far else "Nothing is far off"
-    create_markdown_artifact(f"# Drift\n\n{markdown}", key=key, description=said[:200])
+    title = "Drift of the embeddings" if key.endswith("embeddings") else "Drift of the input"
+    create_markdown_artifact(f"# {title}\n\n{markdown}", key=key, description=said[:200])
 
 
 def show_trend(markdown: str, tracking_url: str | None) -> None:

@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.progress import EVENT, MOMENTS, StageEvent, StageMoment
-from flows.results import Cell, Period, metric_label
+from flows.results import Cell, Period
 from flows.settings import LOGGERS
+from pinsage.evaluation.metrics import metric_label
 
 if TYPE_CHECKING:
     from pinsage.retrieval.published import Published

@@ -138,7 +138,7 @@ def _record(run: Run, made: Challenger, settled: Settled) -> None:
         "promoted": settled.promoted,
         "reasons": settled.reasons,
     }
-    artifacts.show_gate(settled.decided, settled.verdict, settled.told)
+    artifacts.show_gate(settled.decided, settled.verdict, settled.reasons[0], settled.told)
     if settled.verdict != "refuse":  # what was stopped must not become what is usual
         folder = shelf(run.config.root, run.config.name)
         remember(folder, night_of(made.drift, made.embedding_drift))

@@ -23,9 +23,11 @@ from mlflow.types.schema import AnyType, Array
 from packaging.requirements import Requirement
 
 from pinsage.config import Config, FeatureKind
+from pinsage.evaluation.metrics import metric_label
 from pinsage.files import write_atomic
 from pinsage.retrieval.shelf import shelf
 from pinsage.retrieval.versions import followed_in, locked
+from pinsage.store import read_manifest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,13 @@ _REGISTERED = "registered.json"  # beside the versions
 _DISTRIBUTION = "pinsage-pipeline"
 _CODE = Path(__file__).with_name("registered_model.py")
 _EXAMPLES = 2
+_BEST = "test_best_baseline_"
+_ABOUT = """Related items: an item's id, or the features of a new item, in; its neighbours out.
+
+- `champion` is the version that readers follow, `challenger` the newest. Both are moved by the
+  nightly run, `pinsage promote` and `pinsage rollback`; do not move them by hand.
+- `mlflow.pyfunc.load_model("models:/{name}@champion").predict(items, params={{"k": 10}})`
+"""
 
 
 @dataclass(frozen=True)
@@ -140,7 +149,22 @@ def _log_model(name: str, published: Version, run_id: str) -> str:
     # Registered in a second step, so that the tag is there from the version's first moment.
     with _quietly():
         made = mlflow.register_model(logged.model_uri, name, tags={"published": published.name})
+    client = mlflow.MlflowClient()
+    client.update_model_version(name, made.version, _described(published))
+    if not client.get_registered_model(name).description:
+        client.update_registered_model(name, _ABOUT.format(name=name))
     return str(made.version)
+
+
+def _described(published: Version) -> str:
+    """What the list of versions shows: which it is, and what it reaches on the test period."""
+    found: dict[str, float] = read_manifest(published.path).facts["evaluation"]
+    told = [
+        f"{metric_label(name)} {found[f'test_{name}']:.4f} (best baseline {found[key]:.4f})"
+        for key in found
+        if (name := key.removeprefix(_BEST)) != key and name != "mrr_scaled"
+    ]
+    return f"Published as {published.name}. Test: {', '.join(told)}."
 
 
 def signature(item_ids: pd.Series, kinds: Mapping[str, FeatureKind]) -> ModelSignature:

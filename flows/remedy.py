@@ -45,6 +45,10 @@ REMEDIES: dict[type[Exception], str] = {
     TimeoutError: "The stage took longer than it may. Look for a machine that is too busy or a "
     "source that hangs, and run again: what was finished is found.",
 }
+DRIFTED = (
+    "Look at the artifact `drift` or `drift-embeddings`: it has every measure. Mend the source; "
+    "or, if tonight is right as it is, run again with `gate.drift.override` on."
+)
 CRASHED = (
     "The process ended before it could say why: out of memory, a restart, or somebody ended it. "
     "Look at the worker's log, then run again: what was finished is found, and training resumes "
@@ -85,13 +89,17 @@ def remedy(error: BaseException | None, *, is_crash: bool, message: str) -> str:
     kind = type(error).__name__ if error is not None else "no error was handed on"
     if is_crash:
         todo = CRASHED
+    elif isinstance(error, ContractError) and stage.endswith("drift"):
+        todo = DRIFTED
     else:
         todo = next(
             (text for known, text in REMEDIES.items() if isinstance(error, known)), UNEXPECTED
         )
     title = "# Crashed" if is_crash else "# Failed"
     where = f" in the {stage}" if stage else ""
-    return f"{title}{where}\n\n    {kind}: {said}\n\n**What to do.** {todo}"
+    # Code within a line wraps; a block of code would be one long line, which Prefect's page cuts.
+    inert = f"{kind}: {said}".replace("`", "'")
+    return f"{title}{where}\n\n`{inert}`\n\n**What to do.** {todo}"
 
 
 def _error_of(state: State[Any]) -> BaseException | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pinsage.evaluation.metrics import metric_label
 from pinsage.store import Artifact
 
 PERIODS = {"valid": "Validation", "test": "Test"}
@@ -42,13 +43,6 @@ def read_periods(evaluated: Artifact) -> list[Period]:
     return [_period(title, document[key]) for key, title in PERIODS.items()]
 
 
-def metric_label(metric: str) -> str:
-    """`hit_rate_10` as people write it: HR@10."""
-    if metric.startswith("hit_rate_"):
-        return f"HR@{metric.removeprefix('hit_rate_')}"
-    return {"mrr": "MRR", "mrr_scaled": "MRR scaled"}.get(metric, metric)
-
-
 def table_rows(periods: list[Period]) -> Iterator[dict[str, Any]]:
     """One row a period and method, for a table that can be sorted; intervals beside the values."""
     for period in periods:
@@ -59,6 +53,15 @@ def table_rows(periods: list[Period]) -> Iterator[dict[str, Any]]:
                 **{metric_label(name): f"{cell.value:.4f}" for name, cell in cells.items()},
                 "interval of MRR": f"{cells['mrr'].low:.4f} to {cells['mrr'].high:.4f}",
             }
+
+
+def decision_text(decided: Artifact, verdict: str, reason: str) -> str:
+    """The gate's rules; where a person has answered since, their word instead of the question."""
+    markdown = decided.file("decision.md").read_text(encoding="utf-8")
+    if verdict == decided.facts["verdict"]:
+        return markdown
+    _asked, _, rules = markdown.partition("\n")
+    return f"**Decided since: {reason}.**\n{rules}"
 
 
 def headline(evaluated: Artifact) -> dict[str, float]:

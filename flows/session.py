@@ -202,7 +202,8 @@ def session(
     book, store = Book(_run_id(), flow, config.name), Store(config.root)
     with connected(config) as tracker:
         if parent is None:
-            tracker.begin(flow, _tags(config, book))
+            # Named by its time, so that runs can be told apart where they are compared.
+            tracker.begin(f"{flow} {book.started[:16].replace('T', ' ')}", _tags(config, book))
         else:
             tracker.attach(parent)
         artifacts.link_tracking(tracker.url)

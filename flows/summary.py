@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from flows import artifacts
 from flows.promotion import Settled
 from flows.registration import Registered
-from flows.results import headline, verdicts
+from flows.results import decision_text, headline, verdicts
 from flows.session import Run, flow_run_page
 from pinsage.retrieval.publish import REPORT, Version
 from pinsage.store import Artifact
@@ -38,26 +38,28 @@ def markdown(
 ) -> str:
     """The verdict, what was published, results, and where to look further."""
     tables = evaluated.file("table.md").read_text(encoding="utf-8")
+    where: list[str] = []
     lines = [f"# {run.config.name}", ""]
     if settled is not None:
         version = settled.version
         said = f" {settled.told}." if settled.told else ""
         lines += [f"**Verdict: {settled.verdict}.**{said}", ""]
-        lines += [settled.decided.file("decision.md").read_text(encoding="utf-8")]
+        lines += [decision_text(settled.decided, settled.verdict, settled.reasons[0])]
         again = " (the same as before)" if version.reused else ""
-        lines.append(f"- Published version `{version.name}`{again} in `{version.path}`")
-        lines.extend(_published(version))
+        where.append(f"- Published version `{version.name}`{again} in `{version.path}`")
+        where.extend(_published(version))
     if registered is not None:
-        lines.append(f"- Registered as version {registered.version} of `{registered.uri}`")
+        where.append(f"- Registered as version {registered.version} of `{registered.name}`")
     if run.tracker.url is not None:
-        lines.append(f"- [MLflow run]({run.tracker.url})")
+        where.append(f"- [MLflow run]({run.tracker.url})")
         if REPORT_STAGE in run.book.stages:
             page = artifacts.file_of(run.tracker.url, REPORT)
-            lines.append(f"- [Report]({page}): accuracy, neighbours, data and model")
+            where.append(f"- [Report]({page}): accuracy, neighbours, data and model")
     if (prefect := flow_run_page()) is not None:
-        lines.append(f"- [Prefect run]({prefect}): its stages, log and artifacts")
-    lines.append(f"- Evaluation in `{evaluated.path}`")
-    lines.extend(f"- {verdict}" for verdict in verdicts(evaluated))
+        where.append(f"- [Prefect run]({prefect}): its stages, log and artifacts")
+    where.append(f"- Evaluation in `{evaluated.path}`")
+    against = [f"- {verdict}" for verdict in verdicts(evaluated)]
+    lines += ["## Against the best baseline", "", *against, "", "## Where it is", "", *where]
     return "\n".join([*lines, "", tables])
 
 

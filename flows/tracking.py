@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flows import records
 from flows.machine import Meter, sampled
+from flows.nights_view import experiment_tags
 from flows.settings import (
     MLFLOW_VIEW,
     mlflow_address,
@@ -312,7 +313,8 @@ class Tracker:
         if found is None:
             folder = mlflow_artifacts(self._config.root) / name
             location = folder.as_uri() if self.link.is_local else None
-            return str(client.create_experiment(name, location, tags=_EXPERIMENT_TAGS))
+            tags = _EXPERIMENT_TAGS | experiment_tags(self._config)
+            return str(client.create_experiment(name, location, tags=tags))
         if self.link.is_local and found.artifact_location.startswith("mlflow-artifacts:"):
             raise MlflowException(
                 f"the artifacts of experiment {name} are kept by an MLflow server; set "

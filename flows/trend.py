@@ -10,12 +10,13 @@ from typing import Any
 
 from flows import artifacts
 from flows.promotion import Challenger, Settled
-from flows.results import metric_label, read_periods
+from flows.results import read_periods
 from flows.session import MODEL, Run
 from pinsage.errors import MissingExtraError
-from pinsage.evaluation.metrics import headline_metric
+from pinsage.evaluation.metrics import headline_metric, metric_label
 from pinsage.report.figures.style import png
 from pinsage.report.figures.trend import NightPoint, trend_figure
+from pinsage.report.text import decimal
 
 NIGHTS = 30
 _FLOWS = ("nightly", "publish")
@@ -80,11 +81,15 @@ def to_markdown(points: Sequence[NightPoint]) -> str:
         cells = [point.label, point.verdict]
         for name in names:
             value = point.metrics.get(name)
-            cells.append("–" if value is None else "{:.4f} ({:.4f} to {:.4f})".format(*value))
+            cells.append("–" if value is None else _with_interval(*value))
         overlap = "–" if point.overlap is None else f"{point.overlap:.3f}"
         cells += [f"{point.rows:,}", f"{point.items:,}", overlap]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{decimal(value)} {decimal(low)}–{decimal(high)}"
 
 
 def _records(root: Path) -> Iterator[Mapping[str, Any]]:

@@ -173,6 +173,7 @@ class TestOverrides:
             ("evaluation.ks=[3, 4]", "evaluation.ks", (3, 4)),
             ("data.interactions.path=a b=c.csv", "data.interactions.path", "a b=c.csv"),
             ('data.interactions.delimiter="\\t"', "data.interactions.delimiter", "\t"),
+            (r"data.interactions.delimiter='\t'", "data.interactions.delimiter", "\t"),
             ("training.device=cpu", "training.device", "cpu"),
         ],
     )

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pinsage.ablation.comparison import Comparison
-from pinsage.ablation.table import GROUPS, label
+from pinsage.ablation.table import GROUPS
 from pinsage.ablation.variants import Plan, Variant
+from pinsage.evaluation.metrics import metric_label
 from pinsage.report.figures.style import (
     ACCENT,
     INK,
@@ -44,7 +45,9 @@ def ablation_figure(plan: Plan, found: Comparison, title: str) -> Figure:
         _panel(axes, rows, found)
         heading(axes, name)
     as_percent(panels[-1, 0].xaxis)
-    panels[-1, 0].set_xlabel(f"{title} {label(found.headline)}, {plural(len(plan.seeds), 'seed')}")
+    panels[-1, 0].set_xlabel(
+        f"{title} {metric_label(found.headline)}, {plural(len(plan.seeds), 'seed')}"
+    )
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pinsage.ablation.comparison import Comparison
 from pinsage.ablation.variants import Plan, Variant
 from pinsage.evaluation.bootstrap import Interval
+from pinsage.evaluation.metrics import metric_label
 from pinsage.report.text import NOTHING, decimal, duration, is_missing, plural
 
 GROUPS = {
@@ -94,9 +95,10 @@ def _section(plan: Plan, title: str, found: Comparison, costs: Mapping[str, Cost
 
 
 def _table(rows: Sequence[Variant], found: Comparison, costs: Mapping[str, Cost]) -> Iterator[str]:
-    head = label(found.headline)
+    head = metric_label(found.headline)
     header = [
-        "variant", f"{head} − {found.reference}'s", *(label(metric) for metric in found.metrics),
+        "variant", f"{head} − {found.reference}'s",
+        *(metric_label(metric) for metric in found.metrics),
         f"± {head}", "epochs (best)", "training",
     ]  # fmt: skip
     yield f"| {' | '.join(header)} |"
@@ -114,12 +116,6 @@ def _cells(name: str, found: Comparison, cost: Cost) -> Iterator[str]:
     yield decimal(found.spread(name, found.headline))
     yield f"{cost.epochs:.1f} ({cost.best_epoch:.1f})"
     yield duration(cost.seconds)
-
-
-def label(metric: str) -> str:
-    """`hit_rate_10` as people write it: HR@10."""
-    names = {"mrr": "MRR", "mrr_scaled": "MRR scaled"}
-    return names.get(metric) or f"HR@{metric.removeprefix('hit_rate_')}"
 
 
 def _signed(lift: Interval) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from pinsage.config.base import Settings
 
@@ -30,8 +30,17 @@ class Source(Settings):
     """SQL query to read from `url`."""
     format: Literal["auto", "parquet", "csv"] = "auto"
     """File format; `auto` goes by the file's ending."""
-    delimiter: str = Field(",", min_length=1, max_length=1)
-    """Column delimiter of a CSV file."""
+    delimiter: str = Field(",", min_length=1, max_length=2)
+    r"""Column delimiter of a CSV file, one character; `\t` is a tab."""
+
+    @field_validator("delimiter")
+    @classmethod
+    def _one_character(cls, text: str) -> str:
+        # A form shows a tab as an empty field, so that it can be written as people write it.
+        text = {r"\t": "\t"}.get(text, text)
+        if len(text) != 1:
+            raise ValueError(rf"give one character, or \t for a tab (got {text!r})")
+        return text
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
@@ -81,7 +90,8 @@ class ItemsConfig(Source):
     """Feature columns, each with its kind. docs/features.md says how each is encoded, and what
     stands for a missing value."""
     separator: str = Field("|", min_length=1)
-    """Separator between the values of a multicategorical column."""
+    """Separator between the values of a multicategorical column; a space looks like an empty
+    field."""
     text_encoder: Literal["hashed", "sentence", "auto"] = "hashed"
     """How text columns are encoded. `hashed`: a bag of n-grams with learned vectors. `sentence`: a
     vector by the sentence model all-MiniLM-L6-v2, which must be installed (docs/features.md).

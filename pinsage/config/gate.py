@@ -85,7 +85,7 @@ class GateConfig(Settings):
 
     baseline: Baseline = "popularity"
     """What a model must not be significantly below, also on the first night; where it is not among
-    evaluation.baselines, the first of those."""
+    `evaluation.baselines`, the first of those."""
     min_overlap: float = Field(0.1, ge=0.0, le=1.0)
     """Least overlap of an item's ten nearest with those of the published version; 0 does not
     look."""

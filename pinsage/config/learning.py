@@ -159,11 +159,11 @@ class TrainingConfig(Settings):
     """`max_margin` is the paper's, `cross_entropy` its ablation's (each pair and each negative is a
     yes or no), `softmax` is the sampled softmax over the positive and its negatives."""
     margin: float = Field(0.1, gt=0.0)
-    """max_margin: how much a positive must score above a negative."""
+    """`max_margin`: how much a positive must score above a negative."""
     temperature: float = Field(0.07, gt=0.0)
-    """softmax, cross_entropy: scores are divided by it."""
+    """`softmax`, `cross_entropy`: scores are divided by it."""
     log_q: bool = True
-    """softmax: negatives count by how rarely they are drawn, so that the sample stands for the
+    """`softmax`: negatives count by how rarely they are drawn, so that the sample stands for the
     whole catalog."""
     spread: float = Field(0.0, ge=0.0)
     """Weight of a penalty beside the loss: the mean cosine of random pairs of items. It keeps a
@@ -217,7 +217,7 @@ class TrainingConfig(Settings):
     a GPU of their own; `batch_size` is that of all of them together."""
     launcher: Literal["processes", "ray"] = "processes"
     """What starts them: `processes` on this machine, or a command such as torchrun's in
-    PINSAGE_LAUNCH; `ray` on a cluster (extra `ray`), which also starts them anew where one dies.
+    `PINSAGE_LAUNCH`; `ray` on a cluster (extra `ray`), which also starts them anew where one dies.
     All hosts share `root`."""
     address: str = "local"
     """Address of the Ray cluster; `local` starts one on this machine for the training."""

@@ -164,7 +164,7 @@ class TrackingConfig(Settings):
     """MLflow."""
 
     uri: str = ""
-    """Tracking server; empty takes MLFLOW_TRACKING_URI, else a SQLite file in `root`."""
+    """Tracking server; empty takes `MLFLOW_TRACKING_URI`, else a SQLite file in `root`."""
     experiment: str = ""
     """Experiment; empty takes the name of the data set."""
     model: str = ""

@@ -105,7 +105,7 @@ def enforce(artifact: Artifact, policy: DriftConfig) -> None:
 
 def _line(each: Measure) -> str:
     return (
-        f"{each.name}: found {each.value:,.4g}, expected about {each.reference:,.4g} "
+        f"{each.name}: found {_number(each.value)}, expected about {_number(each.reference)} "
         f"(drift {each.drift:+.3g}, at most {each.bound:g})"
     )
 
@@ -132,14 +132,20 @@ def _write(tonight: Night, measures: Sequence[Measure], num_nights: int, out: Pa
 def to_markdown(measures: Sequence[Measure], num_nights: int) -> str:
     """A row a measure; names of features are a user's text, and stand escaped."""
     if not measures:
-        return f"Nothing to compare with: {num_nights} earlier nights are remembered.\n"
+        return f"Nothing to compare with: earlier nights that are remembered: {num_nights}.\n"
     head = ["| measure | before | tonight | drift | bound | |", "|---|--:|--:|--:|--:|---|"]
     rows = [
-        f"| {_escaped(each.name)} | {each.reference:,.4g} | {each.value:,.4g} "
-        f"| {each.drift:+.3g} | {each.bound:g} | {each.verdict} |"
+        f"| {_escaped(each.name)} | {_number(each.reference)} | {_number(each.value)} "
+        f"| {each.drift:+.4f} | {each.bound:g} | {each.verdict} |"
         for each in measures
     ]
-    return f"Against {num_nights} earlier nights.\n\n" + "\n".join([*head, *rows]) + "\n"
+    nights = "the night before" if num_nights == 1 else f"the median of {num_nights} earlier nights"
+    return f"Against {nights}.\n\n" + "\n".join([*head, *rows]) + "\n"
+
+
+def _number(value: float) -> str:
+    """A count in full, a share with four digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _escaped(text: str) -> str:

@@ -16,6 +16,7 @@ from pinsage.evaluation.metrics import headline_k
 from pinsage.evaluation.results import Results
 
 Row = dict[str, Any]
+_WIDEST = 3  # numbers with intervals beside a name; Prefect's pages cut what is wider
 
 
 def to_rows(period: str, results: Results) -> list[Row]:
@@ -67,10 +68,11 @@ def to_json(results: Results) -> dict[str, Any]:
 
 
 def to_markdown(results: Results) -> str:
-    """Two Markdown tables: all pairs, and beyond accuracy. Best numbers are bold."""
-    return "\n\n".join(
-        _markdown(*table) for table in (_main_table(results), _beyond_table(results))
-    )
+    """Markdown tables: all pairs, a few metrics each, and beyond accuracy. Bests are bold."""
+    starts = range(0, len(results.metrics), _WIDEST)
+    parts = [results.metrics[start : start + _WIDEST] for start in starts]
+    tables = [*(_main_table(results, part) for part in parts), _beyond_table(results)]
+    return "\n\n".join(_markdown(*table) for table in tables)
 
 
 def slices_to_markdown(results: Results) -> str:
@@ -79,14 +81,15 @@ def slices_to_markdown(results: Results) -> str:
     return "\n\n".join(_markdown(*table) for table in tables)
 
 
-def _main_table(results: Results) -> tuple[list[str], list[list[str]]]:
-    chance = [f"HR@{k} (K/N {_short(k / results.num_items)})" for k in results.ks]
-    header = ["method", *chance, "MRR", f"MRR (blocks of {results.mrr_block})"]
-    best = {metric: _best_value(results, metric) for metric in results.metrics}
+def _main_table(results: Results, metrics: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    names = {"mrr": "MRR", "mrr_scaled": f"MRR (blocks of {results.mrr_block})"}
+    names |= {f"hit_rate_{k}": f"HR@{k} (K/N {_short(k / results.num_items)})" for k in results.ks}
+    header = ["method", *(names[metric] for metric in metrics)]
+    best = {metric: _best_value(results, metric) for metric in metrics}
     body = []
     for method in results.methods:
         row = [method]
-        for metric in results.metrics:
+        for metric in metrics:
             interval = results.get(method, metric)
             mark = "**" if interval.value == best[metric] else ""
             value = f"{mark}{_short(interval.value)}{mark}"

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from pinsage.config import CHANGES_NO_VERDICT, GateConfig
 from pinsage.errors import ArtifactError
+from pinsage.evaluation.metrics import metric_label
 from pinsage.promotion.evidence import Change, Check, Comparison, Evidence, Stability
 from pinsage.promotion.power import Power
 
@@ -212,8 +213,8 @@ def _stability(found: Stability, policy: GateConfig) -> Iterator[Reason]:
 
 def _told(change: Change) -> str:
     return (
-        f"{change.metric} {change.new:.4f} instead of {change.old:.4f}, {change.value:+.2%} "
-        f"({change.low:+.2%} to {change.high:+.2%})"
+        f"{metric_label(change.metric)} {change.new:.4f} instead of {change.old:.4f}, "
+        f"{change.value:+.2%} ({change.low:+.2%} to {change.high:+.2%})"
     )
 
 

@@ -10,7 +10,7 @@ from pinsage.promotion.decide import Decision
 from pinsage.store import Facts
 
 JSON, MARKDOWN = "decision.json", "decision.md"
-_MARKS = {"holds": "✓", "fails": "✗", "unsure": "?", "note": "·"}
+_MARKS = {"holds": "✓ ", "fails": "✗ ", "unsure": "? ", "note": ""}
 _TITLES = {
     "promote": "Promoted: readers follow the new version",
     "refuse": "Refused: readers stay where they are",
@@ -57,7 +57,7 @@ def to_markdown(decision: Decision) -> str:
     # A list: Prefect's pages cut the lines of a table where those of a list go on below.
     lines = [f"**{title}.**", ""]
     lines += [
-        f"- {_MARKS[reason.outcome]} **{_inert(reason.rule)}**: {_inert(reason.text)}"
+        f"- {_MARKS[reason.outcome]}**{_inert(reason.rule)}**: {_inert(reason.text)}"
         for reason in decision.reasons
     ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -27,6 +27,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.children import Children
 from flows.embedded import free_port
 from flows.settings import IMPATIENT, LOGGING, QUIET
+
+Answer = TypeVar("Answer")
 
 REPOSITORY = Path(__file__).parents[2]
 # Prefect's services ask more often than they would, so that a test need not wait for them.
@@ -101,10 +103,10 @@ class Site:
         self.until(is_over, seconds, f"the end of {run.name}")
         return self.client.read_flow_run(run.id)
 
-    def until(self, question: Callable[[], object], seconds: float, what: str) -> None:
-        """Ask until the answer is yes; an AssertionError with the workers' logs after that."""
+    def until(self, question: Callable[[], Answer | None], seconds: float, what: str) -> Answer:
+        """Ask until there is an answer; an AssertionError with the workers' logs after that."""
         deadline = time.monotonic() + seconds
-        while not question():
+        while not (answer := question()):
             if time.monotonic() > deadline:
                 tails = (
                     f"--- {log.name}\n" + log.read_text(errors="replace")[-3000:]
@@ -112,6 +114,7 @@ class Site:
                 )
                 raise AssertionError(f"{what}: not within {seconds:.0f} s\n" + "\n".join(tails))
             time.sleep(0.5)
+        return answer
 
     def artifacts(self, run: FlowRun) -> dict[str, Any]:
         """What a run shows, by key."""
@@ -180,14 +183,24 @@ def descendants(process: int) -> list[int]:
     return found
 
 
-def form_of(here: Site, run: FlowRun) -> dict[str, Any]:
+def asking_below(here: Site, run: FlowRun) -> FlowRun | None:
+    """The run below a night that waits for a person's answer."""
+    below = filters.FlowRunFilterParentFlowRunId(any_=[run.id])
+    found = here.client.read_flow_runs(
+        flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=["approval"])),
+        flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=below),
+    )
+    return found[0] if found else None
+
+
+def form_of(here: Site, asking: FlowRun) -> dict[str, Any]:
     """The schema of the form that a paused run asks to be filled in; empty where none does."""
-    found = here.client.read_flow_run(run.id).state
+    found = here.client.read_flow_run(asking.id).state
     if found is None or not found.is_paused() or found.state_details.run_input_keyset is None:
         return {}
     key = found.state_details.run_input_keyset["schema"]
     try:
-        schema: dict[str, Any] = json.loads(here.client.read_flow_run_input(run.id, key))
+        schema: dict[str, Any] = json.loads(here.client.read_flow_run_input(asking.id, key))
     except httpx.HTTPStatusError:  # paused a moment ago
         return {}
     return schema

@@ -63,9 +63,11 @@ def test_json_is_strict_and_holds_every_method(results: Results) -> None:
     assert tree["time_edges"][0] == "1970-01-01T00:00:00+00:00"
 
 
-def test_markdown_has_two_tables_of_even_width_and_bold_bests(results: Results) -> None:
+def test_markdown_has_narrow_tables_of_even_width_and_bold_bests(results: Results) -> None:
     tables = to_markdown(results).split("\n\n")
-    assert len(tables) == 2
+    heads = [table.split("\n")[0].split(" | ")[1:] for table in tables[:-1]]
+    assert all(len(head) <= 3 for head in heads)  # a page of Prefect's cuts what is wider
+    assert len([name for head in heads for name in head]) == len(results.metrics)
     for table in tables:
         lines = table.split("\n")
         assert len(lines) == 2 + len(results.methods)

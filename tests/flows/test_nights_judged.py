@@ -221,10 +221,12 @@ class TestApproval:
         def waits() -> approval.Answer:
             return approval.ask("Are readers to follow it?", 0.01)
 
-        answers = threading.Thread(target=_answer, args=("waits", promote))
+        meanwhile: list[str] = []
+        answers = threading.Thread(target=_answer, args=(promote, meanwhile))
         answers.start()
         found = waits()
         answers.join()
+        assert meanwhile == ["waits: RUNNING"]  # paused, it would lose its place, and crash
         verb = "promoted" if promote else "refused"
         assert (found.promote, found.told) == (promote, f"{verb} by Ada: a reason")
         assert (found.by, found.is_given) == ("Ada", True)
@@ -245,16 +247,26 @@ class TestApproval:
         assert "nobody answered" in found.told
 
 
-def _answer(name: str, promote: bool) -> None:
-    from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+def _answer(promote: bool, meanwhile: list[str]) -> None:
+    """Answer the paused run; notes the state of the run that asks."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+    from prefect.client.schemas.filters import FlowRunFilterStateType as OfType
+    from prefect.client.schemas.objects import StateType
 
+    is_paused = FlowRunFilter(state=FlowRunFilterState(type=OfType(any_=[StateType.PAUSED])))
     deadline = time.monotonic() + 60
     with get_client(sync_client=True) as client:
         while time.monotonic() < deadline:
-            runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[name])))
-            if paused := [run for run in runs if run.state and run.state.is_paused()]:
+            if paused := client.read_flow_runs(flow_run_filter=is_paused):
+                [run] = paused
+                assert run.parent_task_run_id is not None
+                task = client.read_task_run(run.parent_task_run_id)
+                assert task.flow_run_id is not None
+                asking = client.read_flow_run(task.flow_run_id)
+                name = client.read_flow(asking.flow_id).name
+                meanwhile.append(f"{name}: {asking.state and asking.state.type.value}")
                 client.resume_flow_run(
-                    paused[0].id, {"promote": promote, "why": "a reason", "who": "Ada"}
+                    run.id, {"promote": promote, "why": "a reason", "who": "Ada"}
                 )
                 return
             time.sleep(0.3)

@@ -85,6 +85,10 @@ def test_a_version_is_registered_once_and_answers_alike_in_a_fresh_process(
     client = mlflow.MlflowClient(mlflow_database(tiny_config.root))
     [made] = client.search_model_versions("name = 'pinsage-tiny'")
     assert made.tags["published"] == tiny_run.version.name
+    reached = f"MRR {tiny_run.evaluate.facts['test_mrr']:.4f} (best baseline "
+    assert tiny_run.version.name in str(made.description)
+    assert reached in str(made.description)
+    assert "`champion`" in client.get_registered_model("pinsage-tiny").description
     for alias in (CHALLENGER, CHAMPION):
         assert client.get_model_version_by_alias("pinsage-tiny", alias).version == made.version
 

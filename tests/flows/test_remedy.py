@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows.nightly import nightly
-from flows.remedy import CRASHED, REMEDIES, UNEXPECTED, remedy
+from flows.remedy import CRASHED, DRIFTED, REMEDIES, UNEXPECTED, remedy
 from pinsage import errors
 from pinsage.config import Config
 from pinsage.errors import ContractError, PinSageError
@@ -24,8 +24,14 @@ def test_it_names_the_stage_and_what_was_found_and_ends_with_what_to_do() -> Non
     error.add_note("stage validate")
     said = remedy(error, is_crash=False, message="")
     assert said.startswith("# Failed in the stage validate")
-    assert "    ContractError: too few rows" in said
+    assert "`ContractError: too few rows`" in said
     assert said.splitlines()[-1] == f"**What to do.** {REMEDIES[ContractError]}"
+
+
+def test_a_night_too_far_from_the_others_is_not_sent_to_the_data_docs() -> None:
+    error = ContractError("tonight is too far from the nights before")
+    error.add_note("stage input-drift")
+    assert remedy(error, is_crash=False, message="").endswith(DRIFTED)
 
 
 def test_an_error_that_nobody_foresaw_points_to_the_log() -> None:
@@ -40,7 +46,7 @@ def test_a_crash_says_that_the_next_run_resumes_whatever_the_error_was() -> None
 
 def test_html_in_a_message_is_shown_as_code() -> None:
     said = remedy(ValueError("<script>x</script>"), is_crash=False, message="")
-    assert "    ValueError: <script>x</script>" in said.splitlines()
+    assert "`ValueError: <script>x</script>`" in said.splitlines()
 
 
 @pytest.mark.usefixtures("prefect_api")
@@ -49,7 +55,7 @@ def test_a_failed_night_leaves_it_on_its_page(tiny_config: Config, limit: str) -
     contract = tiny_config.contract.model_copy(update={limit: 10**6})
     state = nightly(tiny_config.model_copy(update={"contract": contract}), return_state=True)
     left = artifact_of(str(state.state_details.flow_run_id))
-    assert left.startswith("# Failed in the stage validate\n\n    ContractError: ")
+    assert left.startswith("# Failed in the stage validate\n\n`ContractError: ")
     assert f"contract.{limit}" in left
     assert REMEDIES[ContractError] in left
 

@@ -5,7 +5,12 @@ coverage, Gini, novelty and intra-list distance.
 """
 
 from pinsage.evaluation.metrics.coverage import coverage
-from pinsage.evaluation.metrics.cutoffs import headline_k, headline_metric, usable_ks
+from pinsage.evaluation.metrics.cutoffs import (
+    headline_k,
+    headline_metric,
+    metric_label,
+    usable_ks,
+)
 from pinsage.evaluation.metrics.diversity import intra_list_distance
 from pinsage.evaluation.metrics.gini import gini
 from pinsage.evaluation.metrics.hit_rate import hit_rate, hits
@@ -29,6 +34,7 @@ __all__ = [
     "hits",
     "intra_list_distance",
     "mean_reciprocal_rank",
+    "metric_label",
     "novelty",
     "reciprocal_ranks",
     "usable_ks",

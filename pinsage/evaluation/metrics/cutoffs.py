@@ -1,4 +1,4 @@
-"""Which cut-offs K fit a catalog, and which of them decides."""
+"""Which cut-offs K fit a catalog, which of them decides, and what people call them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def usable_ks(ks: Sequence[int], num_items: int) -> tuple[int, ...]:
 def headline_k(ks: Sequence[int]) -> int:
     """The cut-off that choices are made on: the largest up to 100, else the smallest."""
     return max((k for k in ks if k <= _HEADLINE), default=min(ks))
+
+
+def metric_label(metric: str) -> str:
+    """`hit_rate_10` as people write it: HR@10."""
+    if metric.startswith("hit_rate_"):
+        return f"HR@{metric.removeprefix('hit_rate_')}"
+    return {"mrr": "MRR", "mrr_scaled": "MRR scaled"}.get(metric, metric)
 
 
 def headline_metric(ks: Sequence[int]) -> str:
