@@ -10,7 +10,8 @@ The floor is the float32 product of all queries with all items alone, in tiles t
 cache, in the same run; the same in bfloat16 beside it. Times are CPU seconds of one thread where
 `threads` is 1, which is what a core does also where others use it, and wall seconds beyond.
 A build is tuned to the recall, which is measured and written too, on the most threads: CPU seconds
-of all together, and those by the clock. FAISS directly: `IndexFlatIP`, and each approximate index of ours as FAISS itself searches it.
+of all together, and those by the clock. FAISS directly: `IndexFlatIP`, and each approximate index
+of ours as FAISS itself searches it.
 """
 
 from __future__ import annotations
