@@ -1,8 +1,8 @@
-"""Building an index of each kind, and tuning its search to a recall.
+"""Building an index of each kind.
 
-A build is the same for one seed and any number of threads: samples and rotations are seeded, FAISS
-adds in order to lists, and an HNSW graph, whose links depend on how threads interleave, is built by
-one. Tuning compares counts of what would be read, not times.
+A build is the same for one seed and any number of threads: samples and rotations are seeded, one
+thread finds the centres of lists and codes, several write the codes, block by block, in order, and
+an HNSW graph, whose links depend on how threads interleave, is built by one.
 """
 
 from __future__ import annotations
@@ -14,31 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from pinsage.config import IndexConfig
-from pinsage.retrieval.load_faiss import load_faiss, with_threads
+from pinsage.retrieval.alone import without_teams
+from pinsage.retrieval.load_faiss import in_blocks, load_faiss, with_threads
 from pinsage.retrieval.pairing import balancing_turn
 from pinsage.retrieval.recall import Trial
+from pinsage.retrieval.tune import tune
 
 Matrix = npt.NDArray[np.float32]
 
 _HNSW_CONSTRUCTION = 200
-_HNSW_WIDEST = 4096
 _TRAINED_ON = 40  # vectors a list; more make centres hardly better
 _ROUNDS = 8  # of k-means
+_CODED = 1 << 14  # rows written as codes at once
 _LEAST_TRAINED = 16  # centres of a code of 4 bits
-_CANDIDATES = (
-    2.0,
-    3.0,
-    4.0,
-    6.0,
-    8.0,
-    12.0,
-    16.0,
-    32.0,
-    64.0,
-)  # scored in full, for each of those wanted
-_READ_TO_SCORED = 1 / 40  # what reading a code costs, measured in vectors scored in full
-_FLAT = 0.004  # recall that doubling what is read must add
-_MARGIN = 0.003  # beyond the recall asked for: other queries are not those it was tuned with
 
 
 def choose_kind(settings: IndexConfig, num_items: int) -> str:
@@ -60,10 +48,14 @@ def build_index(
 ) -> Any:
     """A FAISS index of the rows of float32 [N, d]; `trial` is what its search is tuned with."""
     faiss = load_faiss()
-    with with_threads(threads if kind != "hnsw" else 1):
-        index = _BUILDERS[kind](faiss, matrix, settings, seed)
+    with with_threads(1):
+        index = (
+            _ivfpq(faiss, matrix, settings, seed, threads)
+            if kind == "ivfpq"
+            else (_BUILDERS[kind](faiss, matrix, settings, seed))
+        )
         if trial is not None:
-            _TUNERS[kind](faiss, index, settings, trial)
+            tune(index, kind, settings, trial, threads)
     return index
 
 
@@ -81,7 +73,7 @@ def _hnsw(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int) -> Any:
     return index
 
 
-def _ivfpq(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int) -> Any:
+def _ivfpq(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int, threads: int) -> Any:
     lists = min(settings.lists or _lists_for(len(matrix)), max(1, len(matrix) // 4))
     parts = -(-matrix.shape[1] // 2)
     while matrix.shape[1] % parts:
@@ -95,22 +87,30 @@ def _ivfpq(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int) -> Any:
     )  # fmt: skip
     groups.train(sample)
     _, nearest = groups.index.search(sample, 1)
-    turn = balancing_turn(sample - groups.centroids[nearest[:, 0]], parts)
-    coded = faiss.index_factory(
-        matrix.shape[1], f"IVF{lists},PQ{parts}x4fsr", faiss.METRIC_INNER_PRODUCT
+    with without_teams():  # sums in one order, whatever the number of threads
+        turn = balancing_turn(sample - groups.centroids[nearest[:, 0]], parts)
+        turned_centres, turned = groups.centroids @ turn.T, sample @ turn.T
+    plain = faiss.index_factory(
+        matrix.shape[1], f"IVF{lists},PQ{parts}x4np", faiss.METRIC_INNER_PRODUCT
     )
-    faiss.downcast_index(coded.quantizer).add(groups.centroids @ turn.T)
-    coded.pq.cp.seed = seed % 2**31
-    coded.pq.cp.min_points_per_centroid = 1  # so that a small catalog gives no warning
-    coded.train(sample @ turn.T)
+    faiss.downcast_index(plain.quantizer).add(turned_centres)
+    plain.pq.cp.seed = seed % 2**31
+    plain.pq.cp.min_points_per_centroid = 1  # so that a small catalog gives no warning
+    plain.train(turned)
     turning = faiss.LinearTransform(matrix.shape[1], matrix.shape[1], False)
     faiss.copy_array_to_vector(turn.ravel(), turning.A)
     turning.is_trained = turning.is_orthonormal = True
+
+    def code(some: slice) -> Any:
+        return plain.sa_encode(turning.apply(matrix[some]))
+
+    plain.add_sa_codes(np.concatenate(in_blocks(code, len(matrix), _CODED, threads)))
+    coded = faiss.IndexIVFPQFastScan(plain)
+    coded.own_fields, plain.own_fields = True, False  # the centres of the lists
     base = faiss.IndexPreTransform(turning, coded)
     for part in (turning, coded):
         part.this.disown()
     base.own_fields = True
-    base.add(matrix)
     return _refined(faiss, base, matrix)
 
 
@@ -136,71 +136,6 @@ def _lists_for(num_items: int) -> int:
     return int(2 ** round(np.log2(max(1.0, 2 * np.sqrt(num_items)))))
 
 
-def _tune_hnsw(_faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
-    def reach(width: int) -> float:
-        index.hnsw.efSearch = width
-        return _recall(index, trial)
-
-    goal = min(1.0, settings.recall + _MARGIN)
-    index.hnsw.efSearch = settings.hnsw_search or _least(reach, 16, _HNSW_WIDEST, goal)
-
-
-def _tune_ivfpq(faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
-    lists = faiss.extract_index_ivf(index.base_index)
-    a_list = index.ntotal / lists.nlist * _READ_TO_SCORED
-    k = trial.expected.shape[1]
-
-    def reach(probes: int) -> float:
-        lists.nprobe = probes
-        return _recall(index, trial)
-
-    goal = min(1.0, settings.recall + _MARGIN)
-    best = (np.inf, lists.nlist, _CANDIDATES[-1])
-    for factor in _CANDIDATES:
-        index.k_factor = factor
-        # More than this cost more than the best so far, whatever recall they have.
-        most = min(lists.nlist, (best[0] - k * factor) / a_list)
-        if most < 1:
-            break
-        probes = _least(reach, 1, int(most), goal)
-        if probes < int(most) or reach(probes) >= goal:
-            best = (probes * a_list + k * factor, probes, factor)
-    _, lists.nprobe, index.k_factor = best
-
-
-def _tune_binary(_faiss: Any, index: Any, settings: IndexConfig, trial: Trial) -> None:
-    def reach(factor: int) -> float:
-        index.k_factor = factor
-        return _recall(index, trial)
-
-    most = max(1, int(index.ntotal) // trial.expected.shape[1])
-    index.k_factor = _least(reach, 1, most, min(1.0, settings.recall + _MARGIN))
-
-
-def _recall(index: Any, trial: Trial) -> float:
-    return trial.recall(index.search(trial.queries, trial.expected.shape[1])[1])
-
-
-def _least(reach: Callable[[int], float], low: int, high: int, goal: float) -> int:
-    """The smallest value that reaches the goal, to a sixteenth of itself; `high` if none does.
-
-    It gives up where twice as much adds next to nothing.
-    """
-    value, before = low, 0.0
-    while value < high and (recall := reach(value)) < goal:
-        if 0.5 < recall < before + _FLAT:
-            return high
-        low, value, before = value, min(2 * value, high), recall
-    high = value
-    while high - low > max(1, high // 16):
-        middle = (low + high) // 2
-        low, high = (low, middle) if reach(middle) >= goal else (middle, high)
-    return high
-
-
 _BUILDERS: dict[str, Callable[[Any, Matrix, IndexConfig, int], Any]] = {
-    "exact": _exact, "hnsw": _hnsw, "ivfpq": _ivfpq, "binary": _binary,
-}  # fmt: skip
-_TUNERS: dict[str, Callable[[Any, Any, IndexConfig, Trial], None]] = {
-    "hnsw": _tune_hnsw, "ivfpq": _tune_ivfpq, "binary": _tune_binary,
+    "exact": _exact, "hnsw": _hnsw, "binary": _binary,
 }  # fmt: skip

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from pinsage.errors import MissingExtraError
+
+Result = TypeVar("Result")
 
 
 def load_faiss() -> Any:
@@ -31,3 +34,19 @@ def with_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
+
+
+def in_blocks(
+    work: Callable[[slice], Result], num_rows: int, block: int, threads: int
+) -> list[Result]:
+    """What `work` makes of each block of rows, in their order, on so many threads.
+
+    FAISS itself takes one in each: the last bits of its products depend on how many it takes.
+    """
+
+    def alone(first: int) -> Result:
+        with with_threads(1):
+            return work(slice(first, first + block))
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(alone, range(0, num_rows, block)))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pinsage.model.query import QueryMap
+from pinsage.retrieval.load_faiss import in_blocks
 
 Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 RECALL_AT = 100
+BLOCK = 128  # queries that one thread searches for at once
 _QUERIES = 1000
 
 
@@ -28,6 +31,14 @@ class Trial:
         both = zip(self.expected, found, strict=True)
         shared = sum(len(np.intersect1d(expected, rows)) for expected, rows in both)
         return shared / self.expected.size
+
+    def recall_of(self, search: Callable[[Matrix], Rows], threads: int) -> float:
+        """Share of the expected rows that a search finds, the same for any number of threads."""
+
+        def find(some: slice) -> Rows:
+            return search(self.queries[some])
+
+        return self.recall(np.concatenate(in_blocks(find, len(self.queries), BLOCK, threads)))
 
 
 def draw_queries(vectors: Matrix, query: QueryMap, seed: int) -> tuple[Matrix, Matrix]:

@@ -39,6 +39,7 @@ INDEXING = (
     "pinsage.retrieval.narrowed",
     "pinsage.retrieval.pairing",
     "pinsage.retrieval.recall",
+    "pinsage.retrieval.tune",
 )
 
 
