@@ -67,7 +67,7 @@ def failed_runs(block_type: str, block: UUID) -> AutomationCore:
     why = "{{ flow_run.state.message }}"
     # A server that was started without PREFECT_API_URL or PREFECT_UI_URL does not know its pages.
     page = "{{ flow_run|ui_url or 'Its page in Prefect' }}"
-    todo = "What to do: the message says it, and the artifact `remedy` on that page."
+    todo = "What to do: the message says it; so does the artifact `remedy` of a run that failed."
     return AutomationCore(
         name=FAILED,
         description=f"Told to a block of the type {block_type}.",

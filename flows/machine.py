@@ -18,6 +18,7 @@ from typing import Protocol
 
 PREFIX = "system/"  # of MLflow's page
 LEAST = 0.5  # seconds over which the share of the processor says something
+MOST_A_DOUBLING = 200  # samples that the second half of a run adds, at most
 PATIENCE = 30.0  # seconds that the end of a run waits for the last sample
 _log = logging.getLogger(__name__)
 
@@ -51,8 +52,9 @@ class Meter(Protocol):
 def sampled(make: Callable[[], Meter], write: Write) -> Iterator[None]:
     """Measure the machine for the time of the block, in a thread that ends with it.
 
-    A sample every `sampling_interval` seconds and one at the end; steps count from 0. A block of
-    less than LEAST seconds has none. `make` is called in the thread.
+    A sample every `sampling_interval` seconds, or each 200th of the time so far where that is
+    longer, and one at the end; steps count from 0. A block of less than LEAST seconds has none.
+    `make` is called in the thread, which is left behind where it does not end within PATIENCE.
     """
     over = threading.Event()
     within = copy_context()  # so that its warnings are stored with the flow run
@@ -73,14 +75,18 @@ def sampled(make: Callable[[], Meter], write: Write) -> Iterator[None]:
 
 def _watch(make: Callable[[], Meter], write: Write, over: threading.Event) -> None:
     try:
-        meter = make()
-        _measure(meter)  # the processor's share is that since it was asked last
-    except (ImportError, OSError, AttributeError) as error:  # no psutil, no /proc, no network card
+        _sample(make(), write, over)
+    except Exception as error:  # noqa: BLE001, no psutil, no /proc: whatever a meter says
         _log.warning("system metrics: this machine cannot be measured (%s)", error)
-        return
-    step, last, is_over = 0, time.monotonic(), False
+
+
+def _sample(meter: Meter, write: Write, over: threading.Event) -> None:
+    _measure(meter)  # the processor's share is that since it was asked last
+    begun = last = time.monotonic()
+    step, is_over = 0, False
     while not is_over:
-        is_over = over.wait(meter.sampling_interval)
+        # Ever further apart: a night that waits for a person would fill MLflow with idleness.
+        is_over = over.wait(max(meter.sampling_interval, (last - begun) / MOST_A_DOUBLING))
         if is_over and time.monotonic() - last < LEAST:
             return
         write({f"{PREFIX}{name}": value for name, value in _measure(meter).items()}, step)

@@ -6,9 +6,12 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from prefect import tags
+
 from flows import approval, artifacts, judging, records
 from flows.registration import Registered
 from flows.session import Run
+from flows.settings import TAG
 from flows.stages import Data
 from pinsage.config import Config
 from pinsage.drift.night import remember
@@ -71,7 +74,8 @@ def settle(run: Run, made: Challenger) -> Settled:
     elif known.by and known.said != "ask":
         verdict, reasons = _said(known), list(known.reasons)
     elif verdict == "ask" and approval.can_wait():
-        answer = approval.ask(_question(decided, version), run.config.gate.approval_hours)
+        with tags(TAG):  # so that it is told of and tidied up as every run of ours
+            answer = approval.ask(_question(decided, version), run.config.gate.approval_hours)
         verdict, reasons = "promote" if answer.promote else "refuse", [answer.told, *reasons]
         judge(
             run.config.root, run.config.name, version.name,

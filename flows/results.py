@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pinsage.evaluation.metrics import metric_label
+from pinsage.promotion.record import inert
 from pinsage.store import Artifact
 
 PERIODS = {"valid": "Validation", "test": "Test"}
@@ -61,7 +62,7 @@ def decision_text(decided: Artifact, verdict: str, reason: str) -> str:
     if verdict == decided.facts["verdict"]:
         return markdown
     _asked, _, rules = markdown.partition("\n")
-    return f"**Decided since: {reason}.**\n{rules}"
+    return f"**Decided since: {inert(reason)}.**\n{rules}"
 
 
 def headline(evaluated: Artifact) -> dict[str, float]:

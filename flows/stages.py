@@ -276,6 +276,7 @@ def report(run: Run, data: Data, shown: Shown, trained: Artifact, evaluated: Art
             )
         )
         run.tracker.parent.files(reported)  # where a person looks first
+        run.tracker.parent.pictures(reported)
         artifacts.link_report(reported, run.tracker.url)
         return reported
 

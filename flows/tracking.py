@@ -188,6 +188,17 @@ class TrackedRun:
 
         self._ask("store the artifact's reports", send)
 
+    def pictures(self, artifact: Artifact) -> None:
+        """Put its plots into MLflow's chart view, where those of several runs are side by side."""
+
+        def send(client: mlflow.MlflowClient, run_id: str) -> None:
+            for name in records.readable_files(artifact):
+                if name.suffix == ".png":
+                    image = mlflow.Image(str(artifact.path / name))
+                    client.log_image(run_id, image, key=name.stem, synchronous=True)
+
+        self._ask("show the plots beside other runs'", send)
+
     def dataset(self, name: str, file: Path, digest: str, context: str) -> None:
         """Log a Parquet file as an input: its schema, digest and row count."""
 
@@ -285,8 +296,11 @@ class Tracker:
                 None, sampling_interval=SAMPLED_EVERY, tracking_uri=self.link.uri
             )
 
+        # Of its own, so that a sample that fails does not stop what the run itself has to record.
+        link = Link(self.link.uri)
+
         def write(values: Mapping[str, float], step: int) -> None:
-            run().write(metrics=values, step=step)
+            TrackedRun(link, run().run_id).write(metrics=values, step=step)
 
         with sampled(meter, write) if wants_system_metrics() else nullcontext():
             yield

@@ -30,7 +30,7 @@ class Source(Settings):
     """SQL query to read from `url`."""
     format: Literal["auto", "parquet", "csv"] = "auto"
     """File format; `auto` goes by the file's ending."""
-    delimiter: str = Field(",", min_length=1, max_length=2)
+    delimiter: str = Field(",", json_schema_extra={"pattern": r"^(\\t|[\s\S])$"})
     r"""Column delimiter of a CSV file, one character; `\t` is a tab."""
 
     @field_validator("delimiter")

@@ -2,8 +2,11 @@
 
 They lie in a folder that all processes see. Every file appears whole or not at all, and whoever
 finds it whole does not make it again. Two processes may make the same one, where a cluster took the
-first for dead: the last to finish wins, and its bytes are the same. Nobody waits for the disk: what
-a machine had not written when its power went has another sum than its rows, and is made again.
+first for dead: the last to finish wins, and its bytes are the same.
+
+Where other nodes would go on with what a lost one wrote, each file is on the disk before it is
+there. On a single node nobody waits for that: when its power goes the job ends too, and the next
+one makes every file again whose sum is not that of its bytes.
 
 Shapes: N items, P parts, B items of a part.
 """
@@ -16,6 +19,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -39,6 +43,7 @@ class Cut:
         folder: what the parts write, below the job's scratch
         num_items, parts, layers: N, P and the number of convolutions
         by_locality: in an order of its own, else the catalog's
+        lasting: files outlive the machine that wrote them
         attempt: another one each time, so that no process goes on with what it had open before
     """
 
@@ -48,6 +53,7 @@ class Cut:
     parts: int
     layers: int
     by_locality: bool
+    lasting: bool
     attempt: str
 
     @property
@@ -86,7 +92,8 @@ class Cut:
         if not self.by_locality or _is_whole(path, self.num_items):
             return
         table = Neighbourhoods.open(self.job.table)
-        write_rows(path, self.num_items, [locality_order(table.neighbors, table.weights).rows])
+        rows = locality_order(table.neighbors, table.weights).rows
+        write_rows(path, self.num_items, [rows], lasting=self.lasting)
 
     def order(self) -> Order:
         """The order of the items."""
@@ -106,8 +113,11 @@ class Cut:
             whole[rows[bounds[part] : bounds[part + 1]]] = read_rows(self.layer(self.layers, part))
 
 
-def write_rows(path: Path, num_rows: int, blocks: Iterable[Rows]) -> None:
-    """Write blocks of rows as one `.npy` file, which appears whole, their sum behind them."""
+def write_rows(path: Path, num_rows: int, blocks: Iterable[Rows], *, lasting: bool = False) -> None:
+    """Write blocks of rows as one `.npy` file, which appears whole, with a sum at its end.
+
+    If `lasting`, it is on the disk before it appears.
+    """
     # Not `replacing`: it sweeps what dead processes left, and knows this host's processes only.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     total = 0
@@ -116,10 +126,15 @@ def write_rows(path: Path, num_rows: int, blocks: Iterable[Rows]) -> None:
             for number, block in enumerate(blocks):
                 rows = np.ascontiguousarray(block)
                 if not number:
-                    file.write(npy_header(rows.dtype, (num_rows, *rows.shape[1:])))
+                    header = npy_header(rows.dtype, (num_rows, *rows.shape[1:]))
+                    file.write(header)
+                    total += sum(header)
                 file.write(rows.data)
                 total += _sum(rows)
             file.write(_last_bytes(total))
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -135,15 +150,16 @@ def _is_whole(path: Path, num_rows: int) -> bool:
     try:
         rows = np.load(path, mmap_mode="r")
         with path.open("rb") as file:
+            header = file.read(rows.offset)
             file.seek(rows.offset + rows.nbytes)
             behind = file.read()
-    except (OSError, ValueError, EOFError):
+    except _UNREADABLE:
         return False
-    return len(rows) == num_rows and behind == _last_bytes(_sum(rows))
+    return len(rows) == num_rows and behind == _last_bytes(sum(header) + _sum(rows))
 
 
 def _sum(rows: Rows) -> int:
-    """Of the words of rows: where one was not written, it is another."""
+    """Of the words of rows: another one where some of them are not there, not where they moved."""
     row_bytes = rows.itemsize * math.prod(rows.shape[1:])
     word = next(kind for kind in _WORDS if not row_bytes % np.dtype(kind).itemsize)
     return int(rows.reshape(-1).view(word).sum(dtype=np.uint64))
@@ -153,4 +169,5 @@ def _last_bytes(total: int) -> bytes:
     return (total % (1 << 64)).to_bytes(8, "little")
 
 
+_UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, TokenError)  # the header is Python's
 _WORDS = (np.uint64, np.uint32, np.uint16, np.uint8)

@@ -104,7 +104,9 @@ def locality_order(neighbors: Places, weights: npt.NDArray[np.float32]) -> Order
 
 
 def count_rows(neighbors: Places, order: Order, parts: int) -> tuple[int, int]:
-    """Rows that travel in a layer of P parts, by counting: (pulled, partial sums pushed).
+    """Rows that parts need of others in a layer, by counting: (pulled, partial sums pushed).
+
+    Sources that are sent whole (`NEARLY_ALL`) send up to a ninth more than what is needed of them.
 
     `neighbors` is the table, int32 [N, T]. A part's own rows do not travel.
     """

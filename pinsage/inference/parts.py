@@ -8,9 +8,10 @@ Shapes: B items of a part or block, T neighbours, U distinct rows that a part ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ class Worker:
         self.cut = job_cut
         self.inputs = Inputs.open(job_cut.job)
         self._buffers = Buffers(self.inputs.device)
+        self._sent = Buffers()  # which no GPU copies from: pinned memory would be wasted on it
 
     @cached_property
     def _order(self) -> Order:
@@ -42,7 +44,10 @@ class Worker:
     def encode(self, part: int) -> None:
         """Write the encoder's output for a block of the catalog, [B, D]."""
         name = "encoded" if self.cut.by_locality else "layer-0"
-        write_rows(self.cut.file(name, part), self.cut.size(part), self._encoded_blocks(part))
+        self._write(self.cut.file(name, part), self.cut.size(part), self._encoded_blocks(part))
+
+    def _write(self, path: Path, num_rows: int, blocks: Iterable[Rows]) -> None:
+        write_rows(path, num_rows, blocks, lasting=self.cut.lasting)
 
     def _encoded_blocks(self, part: int) -> Iterator[Rows]:
         is_last = self.cut.layers == 0
@@ -60,10 +65,10 @@ class Worker:
         need = need_of(placed, self.cut.bounds)
         if self.cut.by_locality:
             rows = self._order.rows[block]
-            write_rows(self.cut.layer(0, part), len(rows), [self._encoded(rows)])
-            write_rows(self.cut.file("weights", part), len(rows), [table.weights[rows]])
-        write_rows(self.cut.file("need", part), len(need.places), [need.places])
-        write_rows(self.cut.file("local", part), len(need.local), [need.local])
+            self._write(self.cut.layer(0, part), len(rows), [self._encoded(rows)])
+            self._write(self.cut.file("weights", part), len(rows), [table.weights[rows]])
+        self._write(self.cut.file("need", part), len(need.places), [need.places])
+        self._write(self.cut.file("local", part), len(need.local), [need.local])
         return [int(cut) for cut in need.cuts]
 
     def project(self, number: int, part: int, spans: list[tuple[int, int, int]]) -> Iterator[Rows]:
@@ -76,7 +81,7 @@ class Worker:
         conv = self.inputs.model.layers[number - 1]
         h_BD = read_rows(self.cut.layer(number - 1, part))
         width, storage = conv.neighbour.out_features, self.inputs.storage
-        projected_BH = self._buffers.host("all projected", (self.cut.size(part), width), storage)
+        projected_BH = self._sent.host("all projected", (self.cut.size(part), width), storage)
         for tile in self._own_tiles(part):
             projected_BH[tile] = map_block(conv, self._loaded(h_BD[tile]), self._buffers)
         first = self.cut.block(part).start
@@ -85,7 +90,7 @@ class Worker:
                 yield _as_numpy(projected_BH)
                 continue
             places = read_rows(self.cut.file("need", target))[start:stop] - np.int32(first)
-            packed_UH = self._buffers.host("packed", (len(places), width), storage)
+            packed_UH = self._sent.host("packed", (len(places), width), storage)
             torch.index_select(projected_BH, 0, torch.from_numpy(places), out=packed_UH)
             yield _as_numpy(packed_UH)
 
@@ -96,7 +101,7 @@ class Worker:
         """
         table_UH = self._assembled(number, part, cuts, packed)
         blocks = self._reduced_blocks(number, part, table_UH)
-        write_rows(self.cut.layer(number, part), self.cut.size(part), blocks)
+        self._write(self.cut.layer(number, part), self.cut.size(part), blocks)
 
     def _reduced_blocks(self, number: int, part: int, table_UH: Tensor) -> Iterator[Rows]:
         conv = self.inputs.model.layers[number - 1]

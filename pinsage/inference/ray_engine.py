@@ -88,7 +88,7 @@ def _convolve(
         spans = [span for span in spans if span[1] < span[2]]
         # Those who need all rows share one object, of which a node has one copy.
         whole = [span for span in spans if span[2] - span[1] == cut.size(source)]
-        sent = [span for span in spans if span not in whole] + whole[:1]
+        sent = [span for span in spans if span[2] - span[1] < cut.size(source)] + whole[:1]
         # The last object says that the others are there; they stay where they are.
         *rows, done = cluster.call_many(len(sent) + 1, _project, cut, number, source, sent)
         for (target, _, _), one in zip(sent, rows, strict=True):
@@ -220,7 +220,9 @@ def _cut(job: Job, slots: int, num_nodes: int) -> Cut:
         write_atomic(note, json.dumps((parts, by_locality)))
     by_locality = by_locality and model.layers > 0
     attempt = secrets.token_hex(8)
-    return Cut(job, folder, table.num_items, parts, model.layers, by_locality, attempt)
+    return Cut(
+        job, folder, table.num_items, parts, model.layers, by_locality, num_nodes > 1, attempt
+    )
 
 
 def choose_parts(asked: int, slots: int, num_nodes: int, num_items: int, most_bytes: int) -> int:

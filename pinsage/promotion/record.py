@@ -57,13 +57,14 @@ def to_markdown(decision: Decision) -> str:
     # A list: Prefect's pages cut the lines of a table where those of a list go on below.
     lines = [f"**{title}.**", ""]
     lines += [
-        f"- {_MARKS[reason.outcome]}**{_inert(reason.rule)}**: {_inert(reason.text)}"
+        f"- {_MARKS[reason.outcome]}**{inert(reason.rule)}**: {inert(reason.text)}"
         for reason in decision.reasons
     ]
     return "\n".join(lines) + "\n"
 
 
-def _inert(text: str) -> str:
+def inert(text: str) -> str:
+    """Anybody's text as Markdown that says it and does nothing, on one line."""
     # Slices are named by a catalog's values: anybody's text.
     clean = "".join(c if c.isprintable() else " " for c in text)
     for char, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("*", "&#42;"),

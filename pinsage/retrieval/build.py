@@ -104,9 +104,11 @@ def _ivfpq(faiss: Any, matrix: Matrix, settings: IndexConfig, seed: int, threads
     def code(some: slice) -> Any:
         return plain.sa_encode(turning.apply(matrix[some]))
 
-    plain.add_sa_codes(np.concatenate(in_blocks(code, len(matrix), _CODED, threads)))
+    for codes in in_blocks(code, len(matrix), _CODED, threads):
+        plain.add_sa_codes(codes)
     coded = faiss.IndexIVFPQFastScan(plain)
     coded.own_fields, plain.own_fields = True, False  # the centres of the lists
+    plain.reset()  # of its codes, which are coded's now
     base = faiss.IndexPreTransform(turning, coded)
     for part in (turning, coded):
         part.this.disown()

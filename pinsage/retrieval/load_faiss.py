@@ -38,7 +38,7 @@ def with_threads(threads: int) -> Iterator[None]:
 
 def in_blocks(
     work: Callable[[slice], Result], num_rows: int, block: int, threads: int
-) -> list[Result]:
+) -> Iterator[Result]:
     """What `work` makes of each block of rows, in their order, on so many threads.
 
     FAISS itself takes one in each: the last bits of its products depend on how many it takes.
@@ -49,4 +49,4 @@ def in_blocks(
             return work(slice(first, first + block))
 
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(alone, range(0, num_rows, block)))
+        yield from pool.map(alone, range(0, num_rows, block))

@@ -38,7 +38,7 @@ class Trial:
         def find(some: slice) -> Rows:
             return search(self.queries[some])
 
-        return self.recall(np.concatenate(in_blocks(find, len(self.queries), BLOCK, threads)))
+        return self.recall(np.concatenate([*in_blocks(find, len(self.queries), BLOCK, threads)]))
 
 
 def draw_queries(vectors: Matrix, query: QueryMap, seed: int) -> tuple[Matrix, Matrix]:

@@ -64,7 +64,8 @@ class _Lists:
     by one look at their order, or because its code ranks behind the candidates, which one search
     says for all numbers of candidates. Reading more lists brings more codes that may rank before
     it, so the second loss only grows: what it was with fewer lists bounds from below how many must
-    be read. The setting with the lowest bound is tried until one holds, which is then the cheapest.
+    be read. The setting with the lowest bound is tried until one holds, which is then the cheapest,
+    to a 64th of the lists.
     """
 
     index: Any
@@ -89,7 +90,8 @@ class _Lists:
                 return probes, float(_CANDIDATES[choice])
             lost = covered[probes - 1] - found
             bounds = np.array([_first(covered, goal + each) for each in lost])
-            least = np.maximum(least, bounds)
+            # With fewer lists less may be lost than here, so that this says nothing of them.
+            least = np.where(least >= probes, np.maximum(least, bounds), least)
             # At least a little more, so that it ends soon where what is lost grows as it goes.
             least[choice] = max(least[choice], probes + max(1, probes // 64))
 
@@ -114,7 +116,7 @@ class _Lists:
 
         step = max(1, min(BLOCK, _ORDERED // most))
         counts = in_blocks(count, len(self.trial.queries), step, self.threads)
-        shares: Shares = np.cumsum(np.sum(counts, axis=0)) / self.trial.expected.size
+        shares: Shares = np.cumsum(np.sum([*counts], axis=0)) / self.trial.expected.size
         return shares
 
     def _found(self, probes: int) -> Shares:
@@ -134,7 +136,7 @@ class _Lists:
             return hits
 
         counts = in_blocks(count, len(self.trial.queries), BLOCK, self.threads)
-        among = np.cumsum(np.sum(counts, axis=0))[np.minimum(k * _CANDIDATES, widest) - 1]
+        among = np.cumsum(np.sum([*counts], axis=0))[np.minimum(k * _CANDIDATES, widest) - 1]
         shares: Shares = among / self.trial.expected.size
         return shares
 

@@ -324,6 +324,7 @@ def test_a_night_that_asks_keeps_its_place_and_goes_on_with_the_answer(
     asking = here.until(lambda: asking_below(here, run), 90, "the question")
     form = here.until(lambda: form_of(here, asking), 30, "the form")
     assert (state(here, asking), state(here, run)) == ("PAUSED", "RUNNING")
+    assert here.client.read_global_concurrency_limit_by_name(slot_of(here)).active_slots == 1
     assert set(form["properties"]) == {"promote", "why", "who"}
     assert form["required"] == ["promote"]
     refused = here.client.resume_flow_run(asking.id, {"promote": "perhaps"})

@@ -65,5 +65,7 @@ def test_an_answer_stands_in_place_of_the_question(tmp_path: Path) -> None:
 
     decided = Store(tmp_path).stage("decide", write, settings={}, inputs={}, code=["pinsage.store"])
     assert decision_text(decided, "ask", "") == decided.file("decision.md").read_text()
-    said = decision_text(decided, "promote", "promoted by Ada: a reason")
-    assert said == "**Decided since: promoted by Ada: a reason.**\n\n- ✓ **contract**: kept\n"
+    said = decision_text(decided, "promote", "promoted by Ada: a\n**<img>** reason")
+    first, _, rest = said.partition("\n")
+    assert first == "**Decided since: promoted by Ada: a &#42;&#42;&lt;img&gt;&#42;&#42; reason.**"
+    assert rest == "\n- ✓ **contract**: kept\n"

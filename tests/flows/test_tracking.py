@@ -66,6 +66,20 @@ def test_a_stage_becomes_a_child_run_with_what_made_it(
     assert (parent.info.status, run.info.status) == ("FINISHED", "FINISHED")
 
 
+def test_plots_have_the_names_by_which_runs_compare_them(
+    tiny_config: Config, tiny_run: SimpleNamespace
+) -> None:
+    drawn = {Path(name).stem for name in tiny_run.report.manifest.files if name.endswith(".png")}
+    with connected(tiny_config) as tracker:
+        tracker.begin("nightly", {})
+        tracker.parent.pictures(tiny_run.report)
+    parent = runs_of(tiny_config)["nightly"]
+    images = client_of(tiny_config).list_artifacts(parent.info.run_id, "images")
+    assert {Path(image.path).name.partition("+")[0] for image in images} == drawn
+    assert parent.data.tags["mlflow.loggedImages"] == "True"
+    assert drawn
+
+
 def test_the_parent_run_keeps_the_configuration(tiny_config: Config) -> None:
     with connected(tiny_config) as tracker:
         tracker.begin("nightly", {})

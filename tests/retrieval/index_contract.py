@@ -10,6 +10,7 @@ import pytest
 
 from pinsage.config import IndexConfig
 from pinsage.errors import ArtifactError, ConfigError
+from pinsage.retrieval import build
 from pinsage.retrieval.index import FILE, FaissIndex, open_index, write_index
 from pinsage.retrieval.recall import Trial
 from tests.retrieval.clusters import Matrix, brute_force, clustered
@@ -104,10 +105,16 @@ class IndexContract:
         assert scores.shape == rows.shape == (0, 7)
 
     def test_one_seed_makes_one_file_whatever_the_threads(
-        self, folder: Path, tmp_path: Path
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        built(tmp_path, self.matrix, self.settings, threads=2)
-        assert (tmp_path / FILE).read_bytes() == (folder / FILE).read_bytes()
+        monkeypatch.setattr(build, "_CODED", 700)  # several blocks to share out
+        files = []
+        for threads in (1, 2, 3):
+            folder = tmp_path / str(threads)
+            folder.mkdir()
+            built(folder, self.matrix, self.settings, threads=threads)
+            files.append((folder / FILE).read_bytes())
+        assert files[0] == files[1] == files[2]
 
     @pytest.mark.parametrize("keep", [0, 3, 60, 0.3, 0.9, -1])
     def test_a_truncated_file_is_an_error(self, folder: Path, tmp_path: Path, keep: float) -> None:
