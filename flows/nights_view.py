@@ -59,13 +59,13 @@ def guide() -> str:
     """How runs of the experiment are compared."""
     return (
         f"**Views → {_NAME}** lists the nights with verdict and metrics. Choose two, *Compare*: "
-        "settings (*Show diff only*), metrics, and at the bottom *Artifacts*, where `decision.md` "
-        "and `config.toml` of both stand side by side; open both runs for `report.html` and the "
-        "plots `figures/…`, whose names and axes are the same. Numbers compare only where "
-        "`data.version` is the same; against the champion of the night `gate.change` is the fair "
-        "number. `figures/trend.png` of the newest night shows all. For curves by step, open two "
-        "nights with + and compare their children `train`. Each run's description has the verdict "
-        "with its reasons and all tables.\n"
+        "settings (*Show diff only*), metrics, and at the bottom *Artifacts*, where the plots "
+        "(`hit_rate.png`, `training.png` …), `decision.md` and `config.toml` of both stand side by "
+        "side, with the same names and axes; open both runs for `report.html`. Numbers compare "
+        "only where `data.version` is the same; against the champion of the night `gate.change` is "
+        "the fair number. `figures/trend.png` of the newest night shows all. For curves by step, "
+        "open two nights with + and compare their children `train`. Each run's description has the "
+        "verdict with its reasons and all tables.\n"
     )
 
 

@@ -189,13 +189,12 @@ class TrackedRun:
         self._ask("store the artifact's reports", send)
 
     def pictures(self, artifact: Artifact) -> None:
-        """Put its plots into MLflow's chart view, where those of several runs are side by side."""
+        """Keep its plots beside its folders too: MLflow's page that compares runs opens none."""
 
         def send(client: mlflow.MlflowClient, run_id: str) -> None:
             for name in records.readable_files(artifact):
                 if name.suffix == ".png":
-                    image = mlflow.Image(str(artifact.path / name))
-                    client.log_image(run_id, image, key=name.stem, synchronous=True)
+                    client.log_artifact(run_id, str(artifact.path / name))
 
         self._ask("show the plots beside other runs'", send)
 

@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.automations import FAILED, LOST
 from flows.children import Children
 from flows.embedded import free_port
 from flows.settings import IMPATIENT, LOGGING, QUIET
@@ -116,6 +117,22 @@ class Site:
             time.sleep(0.5)
         return answer
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have Prefect notice lost runs, and tell of failed ones, while the block runs.
+
+        Not longer: on SQLite Prefect's server may stand still for the minute that it waits for a
+        lock, and with the short patience of a test it would then take a living run for lost.
+        """
+        watch = ("flows.watch", "--silence", str(SILENCE), "--notify", "webhook/pager")
+        self.children.run("automations", *watch)
+        try:
+            yield
+        finally:
+            for name in (LOST, FAILED):
+                for each in self.client.read_automations_by_name(name):
+                    self.client.delete_automation(each.id)
+
     def artifacts(self, run: FlowRun) -> dict[str, Any]:
         """What a run shows, by key."""
         of_run = filters.ArtifactFilterFlowRunId(any_=[run.id])
@@ -161,8 +178,6 @@ def site(folder: Path, alarms: str) -> Iterator[Site]:
         with SyncPrefectClient(api=urls[0]) as client:
             with temporary_settings({PREFECT_API_URL: urls[0]}):
                 Webhook(url=alarms).save("pager")
-            watch = ("flows.watch", "--silence", str(SILENCE), "--notify", "webhook/pager")
-            children.run("automations", *watch)
             here = Site(children, client, *urls)
             try:
                 yield here

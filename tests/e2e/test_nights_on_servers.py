@@ -101,17 +101,27 @@ def next_night(
 
 @dataclass(frozen=True)
 class Lost:
-    """What became of a night whose workers were killed, the training's first."""
+    """What became of a night whose workers were killed, the training's first; `told` is what the
+    webhook heard of it.
+    """
 
     trainings: list[FlowRun]
     night: FlowRun
     waiting_for_a_slot: int
+    told: list[str]
 
 
 @pytest.fixture(scope="module")
-def lost(here: Site, next_night: Night, make: Callable[..., dict[str, Any]]) -> Lost:
+def lost(
+    here: Site, next_night: Night, make: Callable[..., dict[str, Any]], alarms: Receiver
+) -> Lost:
+    with here.watched():
+        return lose(here, here.trigger("nightly", make(training=LONG)), alarms)
+
+
+def lose(here: Site, run: FlowRun, alarms: Receiver) -> Lost:
+    """Kill the workers of a night: that of its training, and both when it is training again."""
     before = len(here.runs("train"))
-    run = here.trigger("nightly", make(training=LONG))
 
     def training(number: int) -> bool:
         found = here.runs("train")[before:]
@@ -126,7 +136,11 @@ def lost(here: Site, next_night: Night, make: Callable[..., dict[str, Any]]) -> 
     ended = here.finished(run, 180)
     trainings = [here.finished(each, 180) for each in here.runs("train")[before:]]
     limit = here.client.read_global_concurrency_limit_by_name(slot_of(here))
-    return Lost(trainings, ended, limit.active_slots)
+
+    def told() -> list[str]:
+        return [each.body for each in alarms.told if f"/runs/flow-run/{run.id}" in each.body]
+
+    return Lost(trainings, ended, limit.active_slots, here.until(told, 30, "the webhook's call"))
 
 
 def test_both_nights_complete_and_publish_a_version_each(
@@ -228,15 +242,10 @@ def test_a_night_whose_worker_was_killed_becomes_crashed_and_frees_its_slot(lost
 
 
 def test_a_webhook_is_told_of_the_lost_night_with_its_page_and_what_to_do(
-    here: Site, lost: Lost, alarms: Receiver
+    lost: Lost,
 ) -> None:
-    def told() -> list[str]:
-        page = f"/runs/flow-run/{lost.night.id}"
-        return [each.body for each in alarms.told if page in each.body]
-
-    here.until(told, 30, "the webhook's call")
-    assert told()[0].startswith("tiny of nightly: Crashed\n")
-    assert "training resumes from its last checkpoint" in told()[0]
+    assert lost.told[0].startswith("tiny of nightly: Crashed\n")
+    assert "training resumes from its last checkpoint" in lost.told[0]
 
 
 def test_nothing_that_was_published_is_lost_with_a_killed_night(
