@@ -19,6 +19,7 @@ from pinsage.graph.walkable import walkable
 from pinsage.graph.walks import Edges
 
 _RETRIES = 5  # of a task whose worker was lost; what kills it every time is not to go on for ever
+_STOPS = 10  # times that a task is told to stop, a second apart
 _WAITING = 2  # blocks for each CPU: one that is walked, and one that its rows can wait behind
 
 
@@ -53,8 +54,17 @@ def walk_on_ray(
         while pending:
             yield _taken(ray, pending)
     finally:
-        for each in pending:
+        _stop(ray, list(pending))
+
+
+def _stop(ray: Any, tasks: list[Any]) -> None:
+    """Cancel tasks; again where one was just beginning, which may not have heard it."""
+    for _ in range(_STOPS):
+        if not tasks:
+            return
+        for each in tasks:
             ray.cancel(each, force=True)
+        _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=1)
 
 
 def _room(ray: Any) -> int:
