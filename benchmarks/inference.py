@@ -7,7 +7,7 @@ A model of two layers of width 128 over a ready-made vector an item. Each run is
 own; its time begins when torch is imported, and holds opening the model, decoding the features and
 writing `embeddings.npy`. The naive peer (`_inference_naive.py`) is timed on a few minibatches of
 512 and extrapolated to all. The floor (`_inference_floor.py`) adds up what products, look-ups,
-writing and reading take alone in the same run.
+decoding the catalog, writing and reading take alone in the same run.
 
 `--items 10000000 --only-memory --storage bfloat16` asks whether memory is flat; it needs 30 GB of
 disk. With `--ray`, the Ray engine does the same job on a cluster of this machine.
