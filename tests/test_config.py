@@ -109,6 +109,17 @@ class TestBadFile:
             "graph",
             "set weights to 'count' or 'sum' (got half_life_days 30.0)",
         ),
+        (
+            "[training]\nloss = 'full_softmax'",
+            "(top level)",
+            "set negatives.exclude_positives and negatives.in_batch to false",
+        ),
+        ("[training]\npasses = 3", "training", "alone: set passes to 1 (got 3 with loss 'max_"),
+        (
+            "[training]\nloss = 'full_softmax'\nhold_out_edges = true",
+            "training",
+            "set epoch_pairs to 0 and hold_out_edges to false (got 0 and true)",
+        ),
         ("[graph]\nweights = 'mean'", "graph.weights", "'none', 'count' or 'sum' (got 'mean')"),
         ("[contract]\nmax_orphan_share = 1.5", "contract.max_orphan_share", "equal to 1 (got"),
         ("[evaluation]\nks = [10, 0]", "evaluation.ks.1", "greater than or equal to 1 (got 0)"),

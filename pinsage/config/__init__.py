@@ -162,6 +162,19 @@ class Config(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _sums_over_all(self) -> Config:
+        full, negatives = self.training.loss == "full_softmax", self.negatives
+        if full and (negatives.exclude_positives or negatives.hard or negatives.in_batch):
+            raise ValueError(
+                "training.loss 'full_softmax' tells a positive from all other items, the query's "
+                "other positives among them: set negatives.exclude_positives and "
+                "negatives.in_batch to false and negatives.hard to 0 (got "
+                f"{str(negatives.exclude_positives).lower()}, {str(negatives.in_batch).lower()} "
+                f"and {negatives.hard})"
+            )
+        return self
+
     @field_validator("root")
     @classmethod
     def _expanded(cls, root: Path) -> Path:

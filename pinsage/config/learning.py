@@ -80,6 +80,9 @@ class PairsConfig(Settings):
     """Most pairs of a user, drawn at random; 0 takes all."""
     min_weight: float | None = None
     """Interactions of a smaller weight are in the graph, but in no pair."""
+    backward: float = Field(0.0, ge=0.0, le=1.0)
+    """Each pair is learnt the other way round as well, at this share of its weight: where pairs
+    are few, what precedes tells of what follows. The paper does not."""
     context_share: float = Field(1.0, gt=0.0, le=1.0)
     """Share of the contexts whose sub-graph and pairs are trained on (the paper: 0.2)."""
 
@@ -155,13 +158,17 @@ class ModelConfig(Settings):
 class TrainingConfig(Settings):
     """How weights are found (paper, section 3.3)."""
 
-    loss: Literal["max_margin", "softmax", "cross_entropy"] = "max_margin"
+    loss: Literal["max_margin", "softmax", "full_softmax", "cross_entropy"] = "max_margin"
     """`max_margin` is the paper's, `cross_entropy` its ablation's (each pair and each negative is a
-    yes or no), `softmax` is the sampled softmax over the positive and its negatives."""
+    yes or no), `softmax` is the sampled softmax over the positive and its negatives. `full_softmax`
+    samples nothing: each step embeds all items with a training context and tells `batch_size`
+    queries' positives, all of them, from the rest; for catalogs up to some 100,000 items. It takes
+    no notice of `negatives`, but a query's other positives stand in the sum: say so with
+    `negatives.exclude_positives = false`."""
     margin: float = Field(0.1, gt=0.0)
     """`max_margin`: how much a positive must score above a negative."""
     temperature: float = Field(0.07, gt=0.0)
-    """`softmax`, `cross_entropy`: scores are divided by it."""
+    """`softmax`, `full_softmax`, `cross_entropy`: scores are divided by it."""
     log_q: bool = True
     """`softmax`: negatives count by how rarely they are drawn, so that the sample stands for the
     whole catalog."""
@@ -173,13 +180,15 @@ class TrainingConfig(Settings):
 
     epochs: int = Field(12, ge=1, le=10_000)
     """Most epochs."""
-    choose_by: Literal["hit_rate", "mrr"] = "hit_rate"
-    """What of the validation period chooses the epoch: the hit-rate at the headline K, by which
-    baselines are tuned as well, or the MRR."""
+    choose_by: Literal["hit_rate", "mrr", "both"] = "hit_rate"
+    """What of the validation period chooses the epoch, and the baselines' settings: the hit-rate at
+    the headline K, the MRR, or both, the root of their product."""
     patience: int = Field(3, ge=1)
     """Epochs that are no better in it before training stops."""
     batch_size: int = Field(512, ge=1)
-    """Pairs a step."""
+    """Pairs a step; of `full_softmax`, queries a step."""
+    passes: int = Field(1, ge=1, le=100_000)
+    """`full_softmax`: how often an epoch goes through all queries, which is few steps each time."""
     epoch_pairs: int = Field(0, ge=0)
     """Pairs an epoch, drawn anew for each; 0 takes all."""
     learning_rate: float = Field(2e-3, gt=0.0)
@@ -228,7 +237,7 @@ class TrainingConfig(Settings):
 
     def choosing_metric(self, headline: str) -> str:
         """The metric that chooses the epoch; `headline` names the hit-rate at the headline K."""
-        return "mrr" if self.choose_by == "mrr" else headline
+        return {"hit_rate": headline, "mrr": "mrr", "both": "hit_rate_and_mrr"}[self.choose_by]
 
     @model_validator(mode="after")
     def _has_a_pair_for_each(self) -> TrainingConfig:
@@ -236,6 +245,22 @@ class TrainingConfig(Settings):
             raise ValueError(
                 f"each of the processes needs a pair of every step: lower `processes`, or raise "
                 f"`batch_size` (got {self.processes:,} for {self.batch_size:,})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_by_queries(self) -> TrainingConfig:
+        is_full = self.loss == "full_softmax"
+        if self.passes > 1 and not is_full:
+            raise ValueError(
+                f"passes are of loss 'full_softmax' alone: set passes to 1 (got {self.passes} with "
+                f"loss '{self.loss}')"
+            )
+        if is_full and (self.epoch_pairs or self.hold_out_edges):
+            raise ValueError(
+                "loss 'full_softmax' takes whole queries and one table of neighbours: set "
+                f"epoch_pairs to 0 and hold_out_edges to false (got {self.epoch_pairs} and "
+                f"{str(self.hold_out_edges).lower()})"
             )
         return self
 

@@ -68,7 +68,9 @@ def write_evaluation(
     pairs = {period: read_pairs(parts, period, built.num_items) for period in PERIODS}
     evidence = training_evidence(config, parts, built, items)
     content = evidence.content
-    baselines, trials = build_baselines(evidence, pairs["valid"][0], config.evaluation)
+    baselines, trials = build_baselines(
+        evidence, pairs["valid"][0], config.evaluation, config.training.choose_by
+    )
     scorers = [*baselines, trained_scorer(config, trained, embeddings)]
     catalog = Catalog(
         degree=built.item_degree,

@@ -1,8 +1,8 @@
 """The baselines, each at its best: their settings are chosen on validation pairs only.
 
 A weak baseline flatters the model, so what can be chosen is chosen the way the model's epoch is:
-by the hit-rate on validation, never on the test. All have the same budget of settings, and every
-one that was tried is recorded with the score that decided.
+by the same measure on validation, never on the test. All have the same budget of settings, and
+every one that was tried is recorded with what decided.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from pinsage.evaluation.baselines.evidence import Evidence
 from pinsage.evaluation.baselines.grids import GRIDS, Settings
 from pinsage.evaluation.baselines.methods import METHODS, Bench, Build, TunedScorer, untuned
 from pinsage.evaluation.baselines.packages import require_packages
-from pinsage.evaluation.metrics import headline_k, hit_rate, usable_ks
+from pinsage.evaluation.metrics import (
+    ChooseBy,
+    choice_score,
+    headline_k,
+    hit_rate,
+    mean_reciprocal_rank,
+    usable_ks,
+)
 from pinsage.evaluation.ranking import Scorer, rank_pairs
 
 MOST_PAIRS = 5_000  # settles a choice to within about half a point, in bounded time
@@ -30,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Trial:
-    """A baseline's settings, and their hit-rate on the pairs they were chosen on.
+    """A baseline's settings, and their hit-rate and MRR on the pairs they were chosen on.
 
     `seconds` is what building and ranking took; settings that share a training share the one that
     the first of them paid for.
@@ -39,34 +46,51 @@ class Trial:
     baseline: str
     settings: Settings
     hit_rate: float
+    mrr: float
     seconds: float
     chosen: bool
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Scores a candidate on validation pairs: hit-rate at the headline K."""
+    """Scores a candidate on validation pairs: hit-rate at the headline K, and MRR."""
 
     pairs: Pairs
     num_items: int
     k: int
     block: int
+    choose_by: ChooseBy
 
     @classmethod
-    def of(cls, valid: Pairs, num_items: int, config: EvaluationConfig, seed: int) -> Judge:
+    def of(
+        cls,
+        valid: Pairs,
+        num_items: int,
+        config: EvaluationConfig,
+        seed: int,
+        choose_by: ChooseBy,
+    ) -> Judge:
         """Judge on a seeded sample of the pairs, so that its time is bounded."""
         order = np.random.default_rng(seed).permutation(len(valid))[:MOST_PAIRS]
         k = headline_k(usable_ks(config.ks, num_items))
-        return cls(valid.take(order), num_items, k, config.block)
+        return cls(valid.take(order), num_items, k, config.block, choose_by)
 
-    def hit_rate(self, scorer: Scorer) -> float:
-        """Hit-rate@K of a scorer; NaN without pairs."""
+    def measure(self, scorer: Scorer) -> tuple[float, float]:
+        """Hit-rate@K and MRR of a scorer; NaN without pairs."""
         query, positive = self.pairs.query_row, self.pairs.positive_row
-        return hit_rate(rank_pairs(scorer, query, positive, self.num_items, self.block), self.k)
+        ranks = rank_pairs(scorer, query, positive, self.num_items, self.block)
+        return hit_rate(ranks, self.k), mean_reciprocal_rank(ranks)
+
+    def score(self, trial: Trial) -> float:
+        """What decides."""
+        return choice_score(self.choose_by, trial.hit_rate, trial.mrr)
 
 
 def build_baselines(
-    evidence: Evidence, valid: Pairs, config: EvaluationConfig
+    evidence: Evidence,
+    valid: Pairs,
+    config: EvaluationConfig,
+    choose_by: ChooseBy = "hit_rate",
 ) -> tuple[list[Scorer], list[Trial]]:
     """The configured baselines in their order, tuned on `valid`, and what was tried.
 
@@ -76,7 +100,7 @@ def build_baselines(
     """
     require_packages(config)
     names = tuple(dict.fromkeys(config.baselines))
-    judge = Judge.of(valid, evidence.graph.num_items, config, evidence.seed)
+    judge = Judge.of(valid, evidence.graph.num_items, config, evidence.seed, choose_by)
     found = untuned(evidence)
     bench = Bench(evidence, config, found)
     trials: list[Trial] = []
@@ -102,13 +126,13 @@ def _report_missing(missing: Sequence[str], names: Sequence[str]) -> None:
 def _tune(
     name: str, build: Build, settings: Sequence[Settings], judge: Judge
 ) -> tuple[TunedScorer, list[Trial]]:
-    """The candidate with the highest hit-rate, the first of equals, and every one's trial."""
+    """The candidate with the highest score, the first of equals, and every one's trial."""
     candidates = (_try(name, build, each, judge) for each in settings)
     best, winner = next(candidates)
     trials = [winner]
     for scorer, trial in candidates:
         trials.append(trial)
-        if trial.hit_rate > winner.hit_rate:
+        if judge.score(trial) > judge.score(winner):
             best, winner = scorer, trial
     return best, [replace(trial, chosen=trial is winner) for trial in trials]
 
@@ -116,8 +140,10 @@ def _tune(
 def _try(name: str, build: Build, settings: Settings, judge: Judge) -> tuple[TunedScorer, Trial]:
     start = time.monotonic()
     scorer = build(settings)
-    rate = judge.hit_rate(scorer)
+    rate, mrr = judge.measure(scorer)
     seconds = round(time.monotonic() - start, 3)
     shown = ", ".join(f"{key} {value}" for key, value in scorer.settings.items())
-    _log.info("%s (%s): hit-rate@%d %.4f in %.1f s", name, shown, judge.k, rate, seconds)
-    return scorer, Trial(name, dict(scorer.settings), rate, seconds, chosen=False)
+    _log.info(
+        "%s (%s): hit-rate@%d %.4f, MRR %.4f in %.1f s", name, shown, judge.k, rate, mrr, seconds
+    )
+    return scorer, Trial(name, dict(scorer.settings), rate, mrr, seconds, chosen=False)

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from pinsage.config import (
     CHANGES_NO_VERDICT,
     Config,
-    NegativesConfig,
     PairsConfig,
     Source,
     TrainingConfig,
@@ -206,14 +205,18 @@ def _summary(config: Config) -> str:
         f"PinSage: {layers} over the {walks.size} items that {walks.walks} random walks from each "
         f"item visit most. An embedding has {model.output} dimensions and is {length}; it is "
         f"trained with {_loss(config.training)} on interactions of one user, each with "
-        f"{_reach(config.pairs)}, against {_negatives(config.negatives)} a step.{own}"
+        f"{_reach(config.pairs)}, against {_rivals(config)}.{own}"
     )
 
 
 def _loss(training: TrainingConfig) -> str:
     if training.loss == "max_margin":
         return f"a max-margin loss (margin {training.margin:g})"
-    name = {"softmax": "a sampled softmax", "cross_entropy": "a cross-entropy"}[training.loss]
+    name = {
+        "softmax": "a sampled softmax",
+        "full_softmax": "a softmax over all items taken in training",
+        "cross_entropy": "a cross-entropy",
+    }[training.loss]
     return f"{name} (temperature {training.temperature:g})"
 
 
@@ -221,11 +224,14 @@ def _reach(pairs: PairsConfig) -> str:
     return "the next" if pairs.window == 1 else f"the next {pairs.window}"
 
 
-def _negatives(negatives: NegativesConfig) -> str:
+def _rivals(config: Config) -> str:
+    if config.training.loss == "full_softmax":
+        return "all the others"
+    negatives = config.negatives
     parts = [f"{negatives.shared} random negatives"] if negatives.shared else []
     parts += ["the positives of the other pairs"] if negatives.in_batch else []
     parts += [f"up to {negatives.hard} hard ones a query"] if negatives.hard else []
-    return ", ".join(parts)
+    return f"{', '.join(parts)} a step"
 
 
 def _limits(inputs: ReportInputs) -> tuple[str, ...]:

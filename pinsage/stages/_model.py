@@ -109,6 +109,7 @@ def evaluate(
         build,
         settings={
             **config.evaluation.model_dump(mode="json"),
+            "choose_by": config.training.choose_by,
             "storage": config.embed.storage,  # what is measured is what will be published
             "seed": config.seed,
         },

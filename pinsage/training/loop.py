@@ -31,6 +31,7 @@ from pinsage.training.checkpoint import (
 from pinsage.training.loader import MiniBatch, PairLoader
 from pinsage.training.objective import autocast, loss_of
 from pinsage.training.origin import Origin
+from pinsage.training.queries import QueryBatch, QueryLoader
 from pinsage.training.schedule import learning_rate, peak_rate
 from pinsage.training.team import Team
 
@@ -87,7 +88,7 @@ class Trainer:
 
     Args:
         model: on the device to train on
-        loader: minibatches of pairs
+        loader: minibatches of pairs, or of queries
         validate: metrics of the current weights
         score: the metric that chooses the epoch
         config: see `TrainingConfig`
@@ -102,7 +103,7 @@ class Trainer:
     def __init__(
         self,
         model: PinSage,
-        loader: PairLoader,
+        loader: PairLoader | QueryLoader,
         validate: Callable[[PinSage], Metrics],
         *,
         score: str,
@@ -184,7 +185,7 @@ class Trainer:
                     self._save()
         self._finish_epoch()
 
-    def _step(self, batch: MiniBatch) -> float:
+    def _step(self, batch: MiniBatch | QueryBatch) -> float:
         number = self._steps_done()
         rate = self._rate(number)
         for group in self._optimizer.param_groups:
@@ -295,7 +296,9 @@ class Trainer:
         self.model.load_state_dict(_under(prefix, checkpoint))
 
 
-def origin_of(model: PinSage, loader: PairLoader, config: TrainingConfig, seed: int) -> Origin:
+def origin_of(
+    model: PinSage, loader: PairLoader | QueryLoader, config: TrainingConfig, seed: int
+) -> Origin:
     """What can be told of a training by its parts: sizes, settings, and the data's digests."""
     settings = {
         "training": config.model_dump(exclude=set(CHANGES_NO_WEIGHT)),

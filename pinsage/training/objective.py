@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pinsage.config import TrainingConfig
+from pinsage.model.full_softmax import full_softmax_loss
 from pinsage.model.losses import (
     Scores,
     cross_entropy_loss,
@@ -18,6 +19,7 @@ from pinsage.model.losses import (
     softmax_loss,
 )
 from pinsage.training.loader import MiniBatch
+from pinsage.training.queries import QueryBatch
 
 Query = Callable[[Tensor], Tensor]
 
@@ -27,15 +29,29 @@ def autocast(device: torch.device, precision: Literal["float32", "bfloat16"]) ->
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def loss_of(z: Tensor, batch: MiniBatch, config: TrainingConfig, query: Query) -> Tensor:
+def loss_of(
+    z: Tensor, batch: MiniBatch | QueryBatch, config: TrainingConfig, query: Query
+) -> Tensor:
     """What a batch whose targets have the embeddings `z` adds to its step's loss; a scalar.
 
     That is the configured loss, by the batch's share of the step. `query` is `PinSage.query`: from
     embeddings to what they search with.
     """
+    if isinstance(batch, QueryBatch):
+        return _loss_of_queries(z, batch, config, query)
     if len(batch.query_P) == 0:
         return query(z).sum() * 0.0  # gradients of zeros, which the others' are added to
     return _mean_loss(z, batch, config, query) * batch.share
+
+
+def _loss_of_queries(z: Tensor, batch: QueryBatch, config: TrainingConfig, query: Query) -> Tensor:
+    query_QD = query(F.embedding(batch.query_Q, z)) / config.temperature
+    loss = full_softmax_loss(
+        query_QD, z, batch.query_Q, batch.indptr, batch.positive_P, batch.weight_P
+    )
+    if config.spread > 0:
+        loss = loss + config.spread * crowding(z) * batch.share
+    return loss
 
 
 def _mean_loss(z: Tensor, batch: MiniBatch, config: TrainingConfig, query: Query) -> Tensor:

@@ -20,6 +20,13 @@ from pinsage.errors import TrainingError
 from pinsage.graph.bipartite import BipartiteGraph
 
 Weights = npt.NDArray[np.float32]
+_BACKWARD = {
+    "user_row": "user_row",
+    "query_row": "positive_row",
+    "positive_row": "query_row",
+    "time": "time",
+    "distance": "distance",
+}
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
 
@@ -65,7 +72,22 @@ def training_pairs(interactions: Path, config: PairsConfig, seed: int) -> Traini
             "is nothing to learn from; check data.interactions.user_column (is it the context?) "
             "and the settings of [pairs]"
         )
-    return TrainingPairs(pairs, pair_weights(pairs, config))
+    return _both_ways(TrainingPairs(pairs, pair_weights(pairs, config)), config.backward)
+
+
+def _both_ways(training: TrainingPairs, share: float) -> TrainingPairs:
+    """With each pair the other way round at `share` of its weight; the mean stays 1."""
+    if share == 0.0:
+        return training
+    pairs, weight = training.pairs, training.weight
+    both = Pairs(
+        *(
+            np.concatenate([getattr(pairs, there), getattr(pairs, back)])
+            for there, back in _BACKWARD.items()
+        )
+    )
+    weights = np.concatenate([weight, weight * share])
+    return TrainingPairs(both, (weights / weights.mean()).astype(np.float32))
 
 
 def pair_weights(pairs: Pairs, config: PairsConfig) -> Weights:

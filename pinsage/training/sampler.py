@@ -163,6 +163,17 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
         return Hops(rows, local, tuple(int(end) for end in ends))
 
 
+def gathered(table: Neighbourhoods, rows: Rows, hops: int) -> PairSample:
+    """Distinct items, which come first, and their K-hop neighbourhood: a sample without pairs."""
+    stamp = np.full(table.num_items, -1, dtype=np.int64)
+    nodes, local, ends = _expand(table.neighbors, rows, hops, stamp, True)
+    none = torch.empty(0, dtype=torch.int64)
+    return PairSample(
+        none, torch.from_numpy(nodes.astype(np.int64)), torch.from_numpy(local),
+        tuple(int(end) for end in ends), none, none, none, none.reshape(0, 0),
+    )  # fmt: skip
+
+
 def _with_edges(
     rows_S: Tensor, local: npt.NDArray[np.int32], num_nodes: tuple[int, ...], *metadata: Any
 ) -> SamplerOutput:

@@ -28,6 +28,7 @@ from pinsage.training.loop import EpochReport, Trainer
 from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
 from pinsage.training.origin import Origin
 from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
+from pinsage.training.queries import QueryLoader
 from pinsage.training.sampler import NeighbourhoodSampler
 from pinsage.training.team import Team
 from pinsage.training.validation import Validation
@@ -158,9 +159,21 @@ def build_loader(
     table: Neighbourhoods,
     features: TensorFrame,
     team: Team = _ALONE,
-) -> PairLoader:
-    """Minibatches of the pairs with their negatives; `graph` and `table` are trained on."""
+) -> PairLoader | QueryLoader:
+    """Minibatches of the pairs with what they are told from; `graph` and `table` are trained on."""
     chosen, pairs = config.negatives, training.pairs
+    if config.training.loss == "full_softmax":
+        return QueryLoader(
+            training,
+            table,
+            features,
+            graph.item_degree,
+            hops=config.model.layers,
+            batch_size=config.training.batch_size,
+            passes=config.training.passes,
+            seed=config.seed,
+            team=team,
+        )
     hard = None
     if chosen.hard:
         positives = PositiveSets(pairs, table.num_items)

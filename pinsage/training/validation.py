@@ -11,7 +11,14 @@ from pinsage.config import Config
 from pinsage.data.pairs import consecutive_pairs
 from pinsage.errors import TrainingError
 from pinsage.evaluation.embeddings import EmbeddingScorer
-from pinsage.evaluation.metrics import headline_metric, hit_rate, mean_reciprocal_rank, usable_ks
+from pinsage.evaluation.metrics import (
+    BOTH,
+    choice_score,
+    headline_metric,
+    hit_rate,
+    mean_reciprocal_rank,
+    usable_ks,
+)
 from pinsage.evaluation.ranking import rank_pairs
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.inference.local import embed_items
@@ -67,4 +74,8 @@ class Validation:
             block=self._config.evaluation.block,
         )
         hits = {f"hit_rate_{k}": hit_rate(ranks, k) for k in self._ks}
-        return {**hits, "mrr": mean_reciprocal_rank(ranks)}
+        mrr = mean_reciprocal_rank(ranks)
+        found = {**hits, "mrr": mrr}
+        if self.score == BOTH:
+            found[BOTH] = choice_score("both", hits[headline_metric(self._ks)], mrr)
+        return found

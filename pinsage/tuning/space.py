@@ -107,7 +107,8 @@ class Space:
     @classmethod
     def of(cls, base: Config, only: Sequence[str] = ()) -> Space:
         """All settings, or those named. Raises ConfigError for one that is not in the space."""
-        known = [setting.key for setting in SETTINGS]
+        usable = [setting for setting in SETTINGS if not _is_moot(setting, base)]
+        known = [setting.key for setting in usable]
         if unknown := [key for key in only if key not in known]:
             raise ConfigError(
                 f"only: {', '.join(unknown)} cannot be tuned; what can be is {', '.join(known)}"
@@ -116,7 +117,7 @@ class Space:
             base,
             tuple(
                 setting.around(value_of(base, setting.key))
-                for setting in SETTINGS
+                for setting in usable
                 if not only or setting.key in only
             ),
         )
@@ -138,6 +139,17 @@ class Space:
 
     def _current(self, key: str, values: Mapping[str, Any]) -> Any:
         return values[key] if key in values else value_of(self.base, key)
+
+
+def _is_moot(setting: Setting, base: Config) -> bool:
+    """Whether the base's steps are queries, which no negatives are drawn for.
+
+    With another loss a batch size would be pairs, and mean another thing.
+    """
+    group = setting.key.split(".")[0]
+    return base.training.loss == "full_softmax" and (
+        group == "negatives" or setting.key == "training.loss"
+    )
 
 
 def value_of(config: Config, key: str) -> Any:

@@ -14,7 +14,7 @@ from pinsage.config import Baseline, EvaluationConfig
 from pinsage.data.pairs import Pairs
 from pinsage.errors import ConfigError, MissingExtraError
 from pinsage.evaluation.baselines import Evidence, ItemKNNScorer, TransitionScorer, require_packages
-from pinsage.evaluation.metrics import hit_rate
+from pinsage.evaluation.metrics import ChooseBy, hit_rate
 from pinsage.evaluation.ranking import Scorer, rank_pairs
 from pinsage.evaluation.tuning import Trial, build_baselines
 
@@ -72,6 +72,22 @@ def test_a_setting_is_chosen_by_its_hit_rate_on_the_pairs_given(tuned: Tuned) ->
         assert chosen.settings == getattr(scorer, "settings", None)
         assert chosen.hit_rate == pytest.approx(hit_rate(ranks, 3))
         assert chosen.hit_rate == max(trial.hit_rate for trial in own)
+
+
+@pytest.mark.parametrize("choose_by", ["mrr", "both"])
+def test_or_by_the_mrr_or_both_as_the_models_epoch_is(
+    tastes: Evidence, choose_by: ChooseBy
+) -> None:
+    config = CONFIG.model_copy(update={"ks": (1, 6)})  # two measures that may differ
+    scorers, trials = build_baselines(tastes, VALID, config, choose_by)
+    for scorer in scorers[2:]:
+        own = [trial for trial in trials if trial.baseline == scorer.name]
+        (chosen,) = [trial for trial in own if trial.chosen]
+        ranks = rank_pairs(scorer, VALID.query_row, VALID.positive_row, 10, 64)
+        assert chosen.mrr == pytest.approx(float((1 / ranks).mean()))
+        power = 0.0 if choose_by == "mrr" else 0.5
+        score = [t.hit_rate**power * t.mrr ** (1 - power) for t in own]
+        assert own[int(np.argmax(score))] == chosen
 
 
 def test_every_baseline_tries_as_many_settings_as_the_budget_says(tuned: Tuned) -> None:

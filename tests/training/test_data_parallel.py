@@ -38,6 +38,11 @@ OURS: dict[str, Any] = {
     "training": {"loss": "softmax", "hold_out_edges": True, "spread": 0.5, "average": 0.9},
     "negatives": {"in_batch": True},
 }
+WHOLE: dict[str, Any] = {
+    "training": {"loss": "full_softmax", "passes": 2, "spread": 0.5},
+    "negatives": {"exclude_positives": False},
+    "model": {"query_map": True},
+}
 TORCHRUN = f"{sys.executable} -m torch.distributed.run --standalone --nproc-per-node 2"
 
 
@@ -68,7 +73,9 @@ def history_of(trained: Artifact) -> list[dict[str, Any]]:
 
 @pytest.mark.distributed
 @pytest.mark.parametrize(
-    ("groups", "command"), [(PAPER, ""), (OURS, TORCHRUN)], ids=["max-margin", "softmax torchrun"]
+    ("groups", "command"),
+    [(PAPER, ""), (OURS, TORCHRUN), (WHOLE, "")],
+    ids=["max-margin", "softmax torchrun", "full softmax"],
 )
 def test_two_processes_have_the_loss_curve_of_one(
     train: Train, monkeypatch: pytest.MonkeyPatch, groups: dict[str, Any], command: str

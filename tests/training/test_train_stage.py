@@ -57,6 +57,16 @@ def test_the_mrr_chooses_the_epoch_where_it_is_asked_to(
     assert trained.facts["best_mrr"] == best["metrics"]["mrr"]
 
 
+def test_both_choose_the_epoch_where_they_are_asked_to(
+    tiny_run: SimpleNamespace, tmp_path: Path
+) -> None:
+    trained = train_again(tiny_run, tmp_path, choose_by="both", epochs=4, patience=4)
+    history = json.loads(trained.file("history.json").read_text())
+    scores = [(r["metrics"]["hit_rate_10"] * r["metrics"]["mrr"]) ** 0.5 for r in history]
+    assert [r["metrics"]["hit_rate_and_mrr"] for r in history] == pytest.approx(scores)
+    assert trained.facts["best_epoch"] == history[int(np.argmax(scores))]["epoch"]
+
+
 def test_the_best_epochs_metrics_are_those_of_the_written_model(tiny_run: SimpleNamespace) -> None:
     embeddings = embed_trained(
         tiny_run.config,

@@ -55,6 +55,20 @@ def test_all_pairs_weigh_one_by_default() -> None:
     assert pair_weights(of([1, 1], [0, 500]), PairsConfig()).tolist() == [1.0, 1.0]
 
 
+def test_pairs_go_backward_at_a_share_of_their_weight(histories: Path) -> None:
+    config = PairsConfig(window=2, decay=0.5)
+    forth = training_pairs(histories, config, seed=1)
+    both = training_pairs(histories, config.model_copy(update={"backward": 0.25}), seed=1)
+    size = len(forth)
+    assert len(both) == 2 * size
+    assert (both.pairs.query_row[size:] == forth.pairs.positive_row).all()
+    assert (both.pairs.positive_row[size:] == forth.pairs.query_row).all()
+    assert (both.pairs.user_row[size:] == forth.pairs.user_row).all()
+    assert both.weight[size:].tolist() == pytest.approx((both.weight[:size] / 4).tolist())
+    assert both.weight[:size].tolist() == pytest.approx((forth.weight * 1.6).tolist())
+    assert both.weight.mean() == pytest.approx(1)
+
+
 @pytest.mark.parametrize("equal_times", ["both", "drop"])
 def test_pairs_of_one_moment_go_both_ways_or_are_left_out(
     tmp_path: Path, equal_times: Literal["both", "drop"]

@@ -45,6 +45,17 @@ def test_a_condition_on_a_setting_that_is_not_tuned_goes_by_the_base(tiny_config
     assert all(list(each) == only[:1] for each in suggested(Space.of(tiny_config, only), 3))
 
 
+def test_over_a_full_softmax_neither_the_loss_nor_negatives_are_tuned(tiny_config: Config) -> None:
+    of_queries = {"training.loss": "full_softmax", "negatives.exclude_positives": False}
+    space = Space.of(changed(tiny_config, of_queries))
+    for values in suggested(space, 10):
+        changed(space.base, values)
+        assert not [key for key in values if key.startswith("negatives.")]
+        assert "training.loss" not in values
+    with pytest.raises(ConfigError, match=r"training\.loss cannot be tuned"):
+        Space.of(space.base, ["training.loss"])
+
+
 def test_the_base_is_always_in_the_space(tiny_config: Config) -> None:
     odd = changed(
         tiny_config,

@@ -1,9 +1,10 @@
 """Metrics, one a file with its definition and citation.
 
-Of single pairs: hit-rate and reciprocal rank, as functions of the positives' ranks. Of lists:
-coverage, Gini, novelty and intra-list distance.
+Of single pairs: hit-rate and reciprocal rank, as functions of the positives' ranks, and what of
+the two settings are chosen by. Of lists: coverage, Gini, novelty and intra-list distance.
 """
 
+from pinsage.evaluation.metrics.choice import BOTH, ChooseBy, choice_score
 from pinsage.evaluation.metrics.coverage import coverage
 from pinsage.evaluation.metrics.cutoffs import (
     headline_k,
@@ -23,8 +24,11 @@ from pinsage.evaluation.metrics.reciprocal_rank import (
 )
 
 __all__ = [
+    "BOTH",
+    "ChooseBy",
     "PairValues",
     "Ranks",
+    "choice_score",
     "coverage",
     "fit_block",
     "gini",
