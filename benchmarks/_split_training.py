@@ -85,7 +85,7 @@ def train(settings: Settings, split: UserSplit, report: Report, *, choose: bool)
 
         trainer = Trainer(
             model,
-            build_loader(config, training, graph, table, features),
+            build_loader(config, training, graph, [table], features),
             validate,
             score="recall",
             config=config.training,

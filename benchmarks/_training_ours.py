@@ -172,7 +172,7 @@ def loader_of(size: Size, of: dict[str, Any], features: TensorFrame) -> PairLoad
     negatives = SharedNegatives.of(of["degree"], pairs.positive_row, config, seed=1)
     sampler = NeighbourhoodSampler(table, hops=2, negatives=negatives)
     training = TrainingPairs(pairs, np.ones(len(pairs), dtype=np.float32))
-    return PairLoader(training, table, features, sampler, batch_size=size.pairs, seed=1)
+    return PairLoader(training, [table], features, sampler, batch_size=size.pairs, seed=1)
 
 
 def _tables(nodes: Nodes) -> list[Tensor]:

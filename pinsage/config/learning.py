@@ -180,6 +180,11 @@ class TrainingConfig(Settings):
 
     epochs: int = Field(12, ge=1, le=10_000)
     """Most epochs."""
+    walk_tables: int = Field(0, ge=0, le=1000)
+    """Tables of neighbours, each of walks of its own, that training takes turns with, epoch by
+    epoch (`full_softmax`: pass by pass). 0 trains on the very table that it is measured with: the
+    model then comes to rely on that table's chance, and is worse over any other walks, such as
+    those for what is published."""
     choose_by: Literal["hit_rate", "mrr", "both"] = "hit_rate"
     """What of the validation period chooses the epoch, and the baselines' settings: the hit-rate at
     the headline K, the MRR, or both, the root of their product."""

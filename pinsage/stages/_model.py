@@ -214,12 +214,13 @@ def training_settings(config: Config) -> dict[str, Any]:
 
     training = config.training.model_dump(exclude=set(CHANGES_NO_WEIGHT))
     items = config.data.items
+    walks_anew = config.pairs.context_share < 1 or config.training.walk_tables > 0
     ranking = {"ks": config.evaluation.ks, "mrr_block": config.evaluation.mrr_block}
     return {
         "model": config.model.model_dump(),
         "pairs": config.pairs.model_dump(),
         "negatives": config.negatives.model_dump(),
-        "walks": walk_settings(config) if config.pairs.context_share < 1 else {},
+        "walks": walk_settings(config) if walks_anew else {},
         "training": training,
         "features": items.features if items else {},
         "separator": items.separator if items else "",

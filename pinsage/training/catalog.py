@@ -59,6 +59,12 @@ class Catalog:
         if table and self._resident is None and size <= room:
             self._resident = _DeviceTable(self.table, device)
 
+    def take(self, table: Neighbourhoods) -> None:
+        """Go on with another table of the same items, where the one before was."""
+        self.table = table
+        if self._resident is not None:
+            self._resident = _DeviceTable(table, self._resident.device)
+
     def nodes(self, sample: PairSample) -> Nodes:
         """The sampled nodes with features and weights, each on the device where it lives."""
         rows_S, count = sample.rows_S, sample.num_nodes[-2] if len(sample.num_nodes) > 1 else 0

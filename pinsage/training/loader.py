@@ -7,7 +7,7 @@ Shapes: P pairs, M negatives shared by them, h hard negatives a query, S nodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
 from pinsage.training.catalog import Catalog, room_on, send, send_nodes, tensors_of
 from pinsage.training.negatives import PositiveSets, not_the_pair
-from pinsage.training.origin import array_digest
+from pinsage.training.origin import array_digest, digest_of_tables
 from pinsage.training.pairs import TrainingPairs
 from pinsage.training.prefetch import prefetched
 from pinsage.training.sampler import NeighbourhoodSampler, PairSample
@@ -104,7 +104,7 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
 
     Args:
         training: queries, their positives, and what they weigh
-        table: neighbourhoods
+        tables: neighbourhoods, which epochs take turns with
         features: of all N items
         sampler: draws negatives, gathers neighbourhoods
         batch_size: pairs a step
@@ -120,7 +120,7 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
     def __init__(
         self,
         training: TrainingPairs,
-        table: Neighbourhoods,
+        tables: Sequence[Neighbourhoods],
         features: TensorFrame,
         sampler: NeighbourhoodSampler,
         *,
@@ -133,6 +133,7 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
         prefetch: int | Literal["auto"] = 0,
     ) -> None:
         pairs = training.pairs
+        self._tables, table = tables, tables[0]
         self._catalog = Catalog(table, features)
         self.prefetch = prefetch
         self._positives = PositiveSets(pairs, table.num_items) if exclude_positives else None
@@ -156,21 +157,24 @@ class PairLoader(LinkLoader):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker gets: it samples, and joins no features."""
-        return {**self.__dict__, "_catalog": None, "_positives": None}
+        return {**self.__dict__, "_catalog": None, "_positives": None, "_tables": ()}
 
     def begin(self, epoch: int, *, step: int = 0) -> None:
         """Position the loader at a step of an epoch; the next iteration starts there."""
         self._sampler.epoch = self.order.epoch = epoch
+        if len(self._tables) > 1:
+            table = self._tables[epoch % len(self._tables)]
+            self._catalog.take(table)
+            self._sampler.take(table)
         self.order.skip = step * self.batch_size
 
     def digests(self) -> dict[str, str]:
         """Digests of the data by name: the pairs with their weights, the neighbours, features."""
-        table, features = self._catalog.table, self._catalog.features
         pairs = self.input_data.row.numpy(), self.input_data.col.numpy(), self._weight
         return {
             "pairs": array_digest(pairs),
-            "neighbourhoods": array_digest([table.neighbors, table.weights]),
-            "features": array_digest(part.cpu().numpy() for part in tensors_of(features)),
+            "neighbourhoods": digest_of_tables(self._tables),
+            "features": array_digest(p.cpu().numpy() for p in tensors_of(self._catalog.features)),
         }
 
     @contextmanager

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from pinsage.errors import TrainingError
+from pinsage.graph.neighbourhoods import Neighbourhoods
 
 _DIGEST = 12  # characters of one that a person compares
 _VALUE = 100  # characters of a setting: a vocabulary would fill the screen
@@ -59,6 +60,11 @@ def array_digest(arrays: Iterable[np.ndarray[Any, Any]]) -> str:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
+
+
+def digest_of_tables(tables: Iterable[Neighbourhoods]) -> str:
+    """Digest of all of these tables, in their order."""
+    return array_digest(part for table in tables for part in (table.neighbors, table.weights))
 
 
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

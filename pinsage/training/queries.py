@@ -1,14 +1,14 @@
 """Steps of the full softmax: some queries, each with all of its pairs, against all candidates.
 
 Candidates are the items with a training context, as for sampled negatives; every step embeds all
-of them. So what it computes on is the same in every step, and only the queries change.
+of them. So what it computes on is the same in every step of a pass, and only the queries change.
 
 Shapes: N items, C candidates, Q queries of a step, P pairs of theirs, S nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from torch_frame.data import TensorFrame
 from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.pinsage import Nodes
 from pinsage.training.catalog import Catalog, send, send_nodes, tensors_of
-from pinsage.training.origin import array_digest
+from pinsage.training.origin import array_digest, digest_of_tables
 from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import gathered
 from pinsage.training.team import Team
@@ -91,7 +91,7 @@ class QueryLoader:
 
     Args:
         training: queries, their positives, and what they weigh
-        table: neighbourhoods
+        tables: neighbourhoods, which passes take turns with
         features: of all N items
         degree: int64 [N], training contexts; items without any are no candidates
         hops: K, the number of layers
@@ -104,7 +104,7 @@ class QueryLoader:
     def __init__(
         self,
         training: TrainingPairs,
-        table: Neighbourhoods,
+        tables: Sequence[Neighbourhoods],
         features: TensorFrame,
         degree: npt.NDArray[np.integer],
         *,
@@ -119,16 +119,15 @@ class QueryLoader:
         # What a graph without some of the interactions has lost may still be asked for.
         is_candidate[pairs.query_row] = is_candidate[pairs.positive_row] = True
         candidates = np.flatnonzero(is_candidate).astype(np.int32)
-        sample = gathered(table, candidates, hops)
-        self._catalog = Catalog(table, features)
-        self._nodes = self._catalog.nodes(sample)
-        self._pairs = PairsByQuery.of(training, table.num_items)
-        position = np.full(table.num_items, -1, dtype=np.int64)
+        num_items = tables[0].num_items
+        self._pairs = PairsByQuery.of(training, num_items)
+        position = np.full(num_items, -1, dtype=np.int64)
         position[candidates] = np.arange(len(candidates))
         self._query, self._positive = (
             position[rows] for rows in (self._pairs.query_row, self._pairs.positive_row)
         )
-        self._training = training
+        self._training, self._tables, self._features = training, tables, features
+        self._candidates, self._hops = candidates, hops
         self._batch_size, self._passes, self._seed, self._team = batch_size, passes, seed, team
         self._epoch = self._skip = 0
 
@@ -146,20 +145,32 @@ class QueryLoader:
 
     def digests(self) -> dict[str, str]:
         """Digests of the data by name: the pairs with their weights, the neighbours, features."""
-        pairs, table = self._training.pairs, self._catalog.table
+        pairs = self._training.pairs
         return {
             "pairs": array_digest([pairs.query_row, pairs.positive_row, self._training.weight]),
-            "neighbourhoods": array_digest([table.neighbors, table.weights]),
-            "features": array_digest(p.cpu().numpy() for p in tensors_of(self._catalog.features)),
+            "neighbourhoods": digest_of_tables(self._tables),
+            "features": array_digest(p.cpu().numpy() for p in tensors_of(self._features)),
         }
 
     @contextmanager
     def batches(self, device: torch.device) -> Iterator[Iterator[QueryBatch]]:
-        """Minibatches on a device, from where `begin` has set; the nodes go there once."""
-        self._nodes = send_nodes(self._nodes, device)
-        yield (self._batch(step, device) for step in range(self._skip, len(self)))
+        """Minibatches on a device, from where `begin` has set; the nodes go there once a table."""
+        yield self._generate(device)
 
-    def _batch(self, step: int, device: torch.device) -> QueryBatch:
+    def _generate(self, device: torch.device) -> Iterator[QueryBatch]:
+        nodes, turn = None, -1
+        for step in range(self._skip, len(self)):
+            passed = self._epoch * self._passes + step // self._steps_of_pass
+            if nodes is None or turn != passed % len(self._tables):
+                turn = passed % len(self._tables)
+                nodes = self._nodes(self._tables[turn], device)
+            yield self._batch(step, nodes, device)
+
+    def _nodes(self, table: Neighbourhoods, device: torch.device) -> Nodes:
+        sample = gathered(table, self._candidates, self._hops)
+        return send_nodes(Catalog(table, self._features).nodes(sample), device)
+
+    def _batch(self, step: int, nodes: Nodes, device: torch.device) -> QueryBatch:
         chosen = self._chosen(step)
         # Of the whole step, so that the parts of a team add up to what one process has.
         total = self._weights(chosen).sum()
@@ -172,7 +183,7 @@ class QueryLoader:
             send(torch.from_numpy(values), device)
             for values in (self._query[chosen], self._positive[places], weight)
         )
-        return QueryBatch(self._nodes, query, indptr, positive, weights, 1 / self._team.size)
+        return QueryBatch(nodes, query, indptr, positive, weights, 1 / self._team.size)
 
     def _chosen(self, step: int) -> npt.NDArray[np.int64]:
         """Which queries a step has: a pure function of (seed, epoch, step)."""

@@ -108,6 +108,10 @@ class NeighbourhoodSampler(BaseSampler):  # type: ignore[misc]
         self.looks_up = True  # whether samples say where the neighbours are among their nodes
         self._stamp = np.full(table.num_items, -1, dtype=np.int64)
 
+    def take(self, table: Neighbourhoods) -> None:
+        """Go on with another table of the same items."""
+        self._table = table
+
     def sample_pairs(self, index: EdgeSamplerInput) -> PairSample:
         """This process's part of a batch, the batch's negatives, and their K-hop neighbourhood."""
         query, positive = (part.numpy().astype(np.int32) for part in (index.row, index.col))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch_frame.data import TensorFrame
 
@@ -35,6 +36,7 @@ from pinsage.training.validation import Validation
 from pinsage.training.warm import start_warm
 
 _ALONE = Team()
+_WALKED = 0x7AB1E5  # seeds of tables apart from all other seeds
 
 
 def write_trained(
@@ -74,10 +76,10 @@ def train_part(
     kept = _warmed(model, sources)
     pairs = training_pairs(parts / "train.parquet", config.pairs, config.seed)
     validation = Validation(config, parts, features, neighbourhoods)
-    trained_on, near = _trained_on(config, whole, neighbourhoods)
+    trained_on, tables = _trained_on(config, whole, neighbourhoods)
     trainer = Trainer(
         model.to(device),
-        build_loader(config, pairs, trained_on, near, features, team),
+        build_loader(config, pairs, trained_on, tables, features, team),
         validation,
         score=validation.score,
         config=config.training,
@@ -116,13 +118,19 @@ def _written(trainer: Trainer, work: Workspace) -> Facts:
 
 def _trained_on(
     config: Config, graph: BipartiteGraph, table: Neighbourhoods
-) -> tuple[BipartiteGraph, Neighbourhoods]:
-    """The graph and the neighbourhoods, or those of a share of its contexts."""
-    share = config.pairs.context_share
-    if share == 1.0:
-        return graph, table
-    part = sub_graph(graph, share, config.seed)
-    return part, build_neighbourhoods(part, config.neighbourhoods, config.seed)
+) -> tuple[BipartiteGraph, list[Neighbourhoods]]:
+    """The graph, or that of a share of its contexts, and the tables that training takes.
+
+    Rows of items without a context stay empty in tables made here: no step has such an item.
+    """
+    share, walks = config.pairs.context_share, config.neighbourhoods
+    part = graph if share == 1.0 else sub_graph(graph, share, config.seed)
+    if config.training.walk_tables:
+        seeds = np.random.SeedSequence([config.seed, _WALKED]).generate_state(
+            config.training.walk_tables
+        )
+        return part, [build_neighbourhoods(part, walks, int(seed)) for seed in seeds]
+    return part, [table if share == 1.0 else build_neighbourhoods(part, walks, config.seed)]
 
 
 def build_model(
@@ -156,16 +164,19 @@ def build_loader(
     config: Config,
     training: TrainingPairs,
     graph: BipartiteGraph,
-    table: Neighbourhoods,
+    tables: Sequence[Neighbourhoods],
     features: TensorFrame,
     team: Team = _ALONE,
 ) -> PairLoader | QueryLoader:
-    """Minibatches of the pairs with what they are told from; `graph` and `table` are trained on."""
+    """Minibatches of the pairs with what they are told from.
+
+    `graph` and `tables` are trained on, which epochs, or passes, take turns with.
+    """
     chosen, pairs = config.negatives, training.pairs
     if config.training.loss == "full_softmax":
         return QueryLoader(
             training,
-            table,
+            tables,
             features,
             graph.item_degree,
             hops=config.model.layers,
@@ -176,10 +187,10 @@ def build_loader(
         )
     hard = None
     if chosen.hard:
-        positives = PositiveSets(pairs, table.num_items)
+        positives = PositiveSets(pairs, graph.num_items)
         hard = HardNegatives.of(graph, positives, chosen, config.seed)
     sampler = NeighbourhoodSampler(
-        table,
+        tables[0],
         hops=config.model.layers,
         negatives=SharedNegatives.of(graph.item_degree, pairs.positive_row, chosen, config.seed),
         hard=hard,
@@ -187,7 +198,7 @@ def build_loader(
     )
     return PairLoader(
         training,
-        table,
+        tables,
         features,
         sampler,
         batch_size=config.training.batch_size,

@@ -92,7 +92,7 @@ def make_loader(
     def make(**changes: Any) -> PairLoader:
         usual = {"batch_size": 32, "seed": 1}
         return PairLoader(
-            town.training, town.table, town.features, make_sampler(), **{**usual, **changes}
+            town.training, [town.table], town.features, make_sampler(), **{**usual, **changes}
         )
 
     return make

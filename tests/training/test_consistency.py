@@ -34,7 +34,7 @@ def test_a_minibatch_equals_layer_wise_inference(
     model = make_model(layers=layers, id_embedding=ids, normalize=normalize)
     whole = embed_items(model, town.features, town.table, block=16)
     loader = PairLoader(
-        town.training, town.table, town.features, make_sampler(hops=layers), batch_size=8, seed=1
+        town.training, [town.table], town.features, make_sampler(hops=layers), batch_size=8, seed=1
     )
     for batch, _ in zip(loader, range(3), strict=False):
         with torch.no_grad():

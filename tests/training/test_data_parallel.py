@@ -178,7 +178,7 @@ def test_parts_share_the_negatives_and_together_are_the_batch(
             team=team,
         )
         loader = PairLoader(
-            town.training, town.table, town.features, sampler,
+            town.training, [town.table], town.features, sampler,
             batch_size=batch_size, seed=1, hold_out_edges=True,
         )  # fmt: skip
         loader.begin(2)

@@ -7,8 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+import torch
 
-from pinsage.graph.neighbourhoods import Neighbourhoods
+from pinsage.config import NeighbourhoodConfig
+from pinsage.graph.neighbourhoods import Neighbourhoods, build_neighbourhoods
 from pinsage.training.loader import EpochOrder, PairLoader
 from pinsage.training.sampler import NeighbourhoodSampler
 from tests.training.same_batches import assert_same_batches
@@ -109,5 +112,27 @@ def test_a_memory_mapped_table_serves_as_well(
     np.save(tmp_path / "weights.npy", town.table.weights)
     mapped = Neighbourhoods.open(tmp_path)
     sampler = NeighbourhoodSampler(mapped, hops=2, negatives=make_sampler().negatives)
-    loader = PairLoader(town.training, mapped, town.features, sampler, batch_size=32, seed=1)
+    loader = PairLoader(town.training, [mapped], town.features, sampler, batch_size=32, seed=1)
     assert_same_batches(list(loader), list(make_loader()))
+
+
+@pytest.mark.parametrize("place", [False, True])
+def test_epochs_take_turns_with_the_tables(
+    town: SimpleNamespace, make_sampler: Callable[..., NeighbourhoodSampler], place: bool
+) -> None:
+    other = build_neighbourhoods(town.graph, NeighbourhoodConfig(size=6), 99)
+    tables = [town.table, other]
+    turning = PairLoader(
+        town.training, tables, town.features, make_sampler(), batch_size=32, seed=1
+    )
+    if place:
+        turning.place(torch.device("cpu"), 1 << 30)
+    for epoch in (0, 1, 2, 1):
+        own = make_sampler()
+        own.take(tables[epoch % 2])
+        alone = PairLoader(
+            town.training, [tables[epoch % 2]], town.features, own, batch_size=32, seed=1
+        )
+        for loader in (turning, alone):
+            loader.begin(epoch)
+        assert_same_batches(list(turning), list(alone))

@@ -324,7 +324,7 @@ def test_a_resume_with_other_data_is_refused(
     usual = make_loader()
     heavier = replace(town.training, weight=np.full_like(town.training.weight, 2.0))
     loader = PairLoader(
-        heavier, town.table, town.features, usual.link_sampler, batch_size=32, seed=1
+        heavier, [town.table], town.features, usual.link_sampler, batch_size=32, seed=1
     )
     assert loader.digests()["features"] == usual.digests()["features"]
     with pytest.raises(TrainingError, match=r"another training: input pairs: \w{12} in the ch"):

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from pinsage.config import TrainingConfig
+from pinsage.config import NeighbourhoodConfig, TrainingConfig
 from pinsage.data.pairs import Pairs
+from pinsage.graph.neighbourhoods import build_neighbourhoods
 from pinsage.model.pinsage import PinSage
 from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.loop import Trainer
@@ -36,7 +37,7 @@ def make_queries(town: SimpleNamespace) -> Callable[..., QueryLoader]:
 
     def make(**changes: Any) -> QueryLoader:
         usual: dict[str, Any] = {"hops": 2, "batch_size": 7, "passes": 2, "seed": 1}
-        of = town.training, town.table, town.features, town.degree
+        of = town.training, [town.table], town.features, town.degree
         return QueryLoader(*of, **{**usual, **changes})
 
     return make
@@ -103,10 +104,27 @@ def test_candidates_are_what_training_knows_and_what_pairs_ask_for(
     degree = town.degree.copy()
     degree[asked] = 0
     lost = QueryLoader(
-        town.training, town.table, town.features, degree,
+        town.training, [town.table], town.features, degree,
         hops=2, batch_size=7, passes=1, seed=1,
     )  # fmt: skip
     assert asked in read(lost)[0].nodes.rows_S.tolist()
+
+
+def test_passes_take_turns_with_the_tables(
+    town: SimpleNamespace, make_queries: Callable[..., QueryLoader]
+) -> None:
+    other = build_neighbourhoods(town.graph, NeighbourhoodConfig(size=4), 99)
+    assert not np.array_equal(other.neighbors, town.table.neighbors[:, :4])
+    of = town.training, [town.table, other], town.features, town.degree
+    loader = QueryLoader(*of, hops=2, batch_size=7, passes=3, seed=1)
+    of_pass = len(loader) // 3
+    for epoch, step in ((0, 0), (1, 0), (1, of_pass + 1)):
+        batches = read(loader, epoch, step)
+        widths = [batch.nodes.neighbors_BT.shape[1] for batch in batches]
+        turns = [epoch * 3 + at // of_pass for at in range(step, len(loader))]
+        assert widths == [(town.table.size, 4)[turn % 2] for turn in turns]
+    digests = loader.digests(), make_queries().digests()
+    assert digests[0]["neighbourhoods"] != digests[1]["neighbourhoods"]
 
 
 def test_parts_of_a_team_add_up_to_the_step(

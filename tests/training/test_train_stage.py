@@ -67,6 +67,19 @@ def test_both_choose_the_epoch_where_they_are_asked_to(
     assert trained.facts["best_epoch"] == history[int(np.argmax(scores))]["epoch"]
 
 
+def test_walks_count_where_training_draws_its_own(
+    tiny_run: SimpleNamespace, tmp_path: Path
+) -> None:
+    settings = {tables: train_again(tiny_run, tmp_path, walk_tables=tables) for tables in (0, 2)}
+    losses = [
+        json.loads(trained.file("history.json").read_text())[0]["loss"]
+        for trained in settings.values()
+    ]
+    assert losses[0] != losses[1]
+    assert settings[0].manifest.settings["walks"] == {}
+    assert settings[2].manifest.settings["walks"]["walks"] == tiny_run.config.neighbourhoods.walks
+
+
 def test_the_best_epochs_metrics_are_those_of_the_written_model(tiny_run: SimpleNamespace) -> None:
     embeddings = embed_trained(
         tiny_run.config,
