@@ -1,6 +1,6 @@
 """The headline comparison over several seeds: what a single training's luck hides.
 
-    python benchmarks/seeds.py --config configs/movielens-100k.toml --seeds 5
+    python benchmarks/seeds.py [--config configs/movielens-100k.toml] [--seeds 5] [--root FOLDER]
 
 A pair's value is its mean over the seeds, intervals are over users, differences paired. Baselines
 are those of the first seed, tuned on validation as ever. What a run has made already is found in
@@ -28,20 +28,21 @@ from pinsage.evaluation.stage import MODEL, PERIODS
 from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.store import Artifact, Store
 
+_DEMO = Path(__file__).parents[1] / "configs" / "movielens-100k.toml"
 _HEADER = ("method", "headline", "− PinSage", "MRR", "− PinSage", "by seed")
 
 
 def main() -> None:
     """Train with every seed, and print a table a period, all pairs and cold ones."""
     options = _options()
-    config = load_config(options.config, tuple(options.set))
+    config = load_config(options.config or [_DEMO], tuple(options.set))
     with tempfile.TemporaryDirectory() as temporary:
         _run(changed(config, {"root": str(options.root or temporary)}), options.seeds)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--config", action="append", required=True, type=Path)
+    parser.add_argument("--config", action="append", type=Path, help="default: MovieLens-100K")
     parser.add_argument("--set", action="append", default=[], help="group.key=value")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--root", type=Path, help="a store to keep; a temporary one if not given")

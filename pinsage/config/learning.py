@@ -242,7 +242,7 @@ class TrainingConfig(Settings):
 
     def choosing_metric(self, headline: str) -> str:
         """The metric that chooses the epoch; `headline` names the hit-rate at the headline K."""
-        return {"hit_rate": headline, "mrr": "mrr", "both": "hit_rate_and_mrr"}[self.choose_by]
+        return {"hit_rate": headline, "mrr": "mrr", "both": "geometric_mean"}[self.choose_by]
 
     @model_validator(mode="after")
     def _has_a_pair_for_each(self) -> TrainingConfig:

@@ -6,7 +6,7 @@ from math import sqrt
 from typing import Literal
 
 ChooseBy = Literal["hit_rate", "mrr", "both"]
-BOTH = "hit_rate_and_mrr"
+BOTH = "geometric_mean"
 
 
 def choice_score(choose_by: ChooseBy, hit_rate: float, mrr: float) -> float:

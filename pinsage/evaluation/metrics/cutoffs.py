@@ -38,7 +38,8 @@ def metric_label(metric: str) -> str:
     """`hit_rate_10` as people write it: HR@10."""
     if metric.startswith("hit_rate_"):
         return f"HR@{metric.removeprefix('hit_rate_')}"
-    return {"mrr": "MRR", "mrr_scaled": "MRR scaled"}.get(metric, metric)
+    names = {"mrr": "MRR", "mrr_scaled": "MRR scaled", "geometric_mean": "√(HR · MRR)"}
+    return names.get(metric, metric)
 
 
 def headline_metric(ks: Sequence[int]) -> str:

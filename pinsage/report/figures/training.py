@@ -67,4 +67,5 @@ def best_epoch(history: History, metric: str) -> int:
 
 def metric_name(metric: str) -> str:
     """`hit_rate_100` as people write it: `hit-rate@100`."""
-    return metric.replace("hit_rate_", "hit-rate@").replace("mrr", "MRR")
+    named = metric.replace("geometric_mean", "√(hit-rate · MRR)")
+    return named.replace("hit_rate_", "hit-rate@").replace("mrr", "MRR")
