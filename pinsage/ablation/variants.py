@@ -19,6 +19,8 @@ Changes = Mapping[str, Any]
 _PINSAGE: Changes = {
     "model.aggregator": "importance",
     "training.loss": "max_margin",
+    "training.passes": 1,
+    "negatives.exclude_positives": True,
     "negatives.hard": 6,
     "negatives.curriculum": True,
 }

@@ -100,11 +100,12 @@ def slice_table(period: Period, dimension: str) -> Table:
 
 @dataclass(frozen=True)
 class Tried:
-    """A setting of a baseline with its hit-rate on validation pairs."""
+    """A setting of a baseline with its hit-rate and MRR on validation pairs."""
 
     baseline: str
     settings: str
     hit_rate: str
+    mrr: str
     chosen: bool
 
 
@@ -117,6 +118,7 @@ def tuning_table(trials: Sequence[Mapping[str, Any]]) -> tuple[Tried, ...]:
             baseline=one_line(trial["baseline"]),
             settings=", ".join(_setting(*item) for item in trial["settings"].items()),
             hit_rate=percent(trial["hit_rate"]),
+            mrr=decimal(trial["mrr"]),
             chosen=bool(trial["chosen"]),
         )
         for trial in ordered

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 
 from pinsage.ablation.variants import REFERENCE, VARIANTS, Plan
-from pinsage.config import Config, changed
+from pinsage.config import Config, changed, load_config
 from pinsage.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def test_the_rows_are_those_of_the_paper() -> None:
@@ -34,6 +39,13 @@ def test_a_row_means_the_same_over_every_base(tiny_config: Config) -> None:
     for variant in VARIANTS:
         one, two = variant.of(tiny_config, 1), variant.of(other, 1)
         assert one == two, variant.name
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_data_set_can_be_planned_as_it_is(path: Path) -> None:
+    if "data" not in tomllib.loads(path.read_text()):
+        pytest.skip("a profile, of no data")
+    assert len(Plan.of(load_config(path)).trials) == 3 * len(VARIANTS)
 
 
 @pytest.mark.parametrize(
