@@ -241,14 +241,14 @@ class TestTheEnd:
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.5)
+        while len(seen) < 40:  # however slow the machine is
+            time.sleep(0.01)
         assert server.end() == 0
         for thread in threads:
             thread.join(30)
         told = Counter(seen)
         assert told.pop((503, "close")) == 4
         assert {status for status, _ in told} == {200}
-        assert sum(told.values()) > 40
 
 
 def test_a_taken_port_is_one_message(tiny_url: Server) -> None:
