@@ -172,13 +172,14 @@ class QueryLoader:
 
     def _batch(self, step: int, nodes: Nodes, device: torch.device) -> QueryBatch:
         chosen = self._chosen(step)
+        places, ends = self._places(chosen)
         # Of the whole step, so that the parts of a team add up to what one process has.
-        total = self._weights(chosen).sum()
-        chosen = chosen[self._team.part(len(chosen))]
-        places = self._places(chosen)
-        lengths = self._pairs.indptr[chosen + 1] - self._pairs.indptr[chosen]
+        total = self._pairs.weight[places].sum()
+        part = self._team.part(len(chosen))
+        chosen, ends = chosen[part], ends[part.start : part.stop + 1]
+        places = places[ends[0] : ends[-1]]
         weight = (self._pairs.weight[places] / total).astype(np.float32)
-        indptr = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]))
+        indptr = torch.from_numpy(ends - ends[0])
         query, positive, weights = (
             send(torch.from_numpy(values), device)
             for values in (self._query[chosen], self._positive[places], weight)
@@ -192,13 +193,12 @@ class QueryLoader:
         order: npt.NDArray[np.int64] = rng.permutation(len(self._pairs))
         return order[place * self._batch_size :][: self._batch_size]
 
-    def _weights(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        return self._pairs.weight[self._places(chosen)]
-
-    def _places(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Places of the pairs of these queries, one query after the other."""
-        starts, ends = self._pairs.indptr[chosen], self._pairs.indptr[chosen + 1]
-        lengths = ends - starts
-        before = np.cumsum(lengths) - lengths
-        places: npt.NDArray[np.int64] = np.repeat(starts - before, lengths)
-        return places + np.arange(len(places))
+    def _places(
+        self, chosen: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Places of the pairs of Q queries, one query after the other, and their indptr [Q + 1]."""
+        starts = self._pairs.indptr[chosen]
+        lengths = self._pairs.indptr[chosen + 1] - starts
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        places: npt.NDArray[np.int64] = np.repeat(starts - ends[:-1], lengths)
+        return places + np.arange(len(places)), ends
