@@ -32,6 +32,8 @@ from pinsage.config.layers import read_layers
 from pinsage.config.learning import (
     CHANGES_NO_NEIGHBOUR,
     CHANGES_NO_WEIGHT,
+    GEOMETRIC_MEAN,
+    ChooseBy,
     ModelConfig,
     NegativesConfig,
     NeighbourhoodConfig,
@@ -60,7 +62,9 @@ __all__ = [
     "CHANGES_NO_ROW",
     "CHANGES_NO_VERDICT",
     "CHANGES_NO_WEIGHT",
+    "GEOMETRIC_MEAN",
     "Baseline",
+    "ChooseBy",
     "Config",
     "ContextsConfig",
     "ContractConfig",

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from pinsage.config.base import Settings
 
+ChooseBy = Literal["hit_rate", "mrr", "both"]
+GEOMETRIC_MEAN = "geometric_mean"  # the metric of `both`
+
 
 class NeighbourhoodConfig(Settings):
     """Importance-based neighbourhoods by random walks (paper, section 3.1)."""
@@ -185,7 +188,7 @@ class TrainingConfig(Settings):
     epoch (`full_softmax`: pass by pass). 0 trains on the very table that it is measured with: the
     model then comes to rely on that table's chance, and is worse over any other walks, such as
     those for what is published."""
-    choose_by: Literal["hit_rate", "mrr", "both"] = "hit_rate"
+    choose_by: ChooseBy = "hit_rate"
     """What of the validation period chooses the epoch, and the baselines' settings: the hit-rate at
     the headline K, the MRR, or both, the root of their product."""
     patience: int = Field(3, ge=1)
@@ -242,7 +245,7 @@ class TrainingConfig(Settings):
 
     def choosing_metric(self, headline: str) -> str:
         """The metric that chooses the epoch; `headline` names the hit-rate at the headline K."""
-        return {"hit_rate": headline, "mrr": "mrr", "both": "geometric_mean"}[self.choose_by]
+        return {"hit_rate": headline, "mrr": "mrr", "both": GEOMETRIC_MEAN}[self.choose_by]
 
     @model_validator(mode="after")
     def _has_a_pair_for_each(self) -> TrainingConfig:

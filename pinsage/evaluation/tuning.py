@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pinsage.config import EvaluationConfig
+from pinsage.config import ChooseBy, EvaluationConfig
 from pinsage.data.pairs import Pairs
 from pinsage.errors import ConfigError
 from pinsage.evaluation.baselines.evidence import Evidence
@@ -22,7 +22,6 @@ from pinsage.evaluation.baselines.grids import GRIDS, Settings
 from pinsage.evaluation.baselines.methods import METHODS, Bench, Build, TunedScorer, untuned
 from pinsage.evaluation.baselines.packages import require_packages
 from pinsage.evaluation.metrics import (
-    ChooseBy,
     choice_score,
     headline_k,
     hit_rate,

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from torch_frame.data import TensorFrame
 
-from pinsage.config import Config
+from pinsage.config import GEOMETRIC_MEAN, Config
 from pinsage.data.pairs import consecutive_pairs
 from pinsage.errors import TrainingError
 from pinsage.evaluation.embeddings import EmbeddingScorer
 from pinsage.evaluation.metrics import (
-    BOTH,
     choice_score,
     headline_metric,
     hit_rate,
@@ -76,6 +75,6 @@ class Validation:
         hits = {f"hit_rate_{k}": hit_rate(ranks, k) for k in self._ks}
         mrr = mean_reciprocal_rank(ranks)
         found = {**hits, "mrr": mrr}
-        if self.score == BOTH:
-            found[BOTH] = choice_score("both", hits[headline_metric(self._ks)], mrr)
+        if self.score == GEOMETRIC_MEAN:
+            found[GEOMETRIC_MEAN] = choice_score("both", hits[headline_metric(self._ks)], mrr)
         return found

@@ -10,11 +10,11 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pinsage.config import Baseline, EvaluationConfig
+from pinsage.config import Baseline, ChooseBy, EvaluationConfig
 from pinsage.data.pairs import Pairs
 from pinsage.errors import ConfigError, MissingExtraError
 from pinsage.evaluation.baselines import Evidence, ItemKNNScorer, TransitionScorer, require_packages
-from pinsage.evaluation.metrics import ChooseBy, hit_rate
+from pinsage.evaluation.metrics import hit_rate
 from pinsage.evaluation.ranking import Scorer, rank_pairs
 from pinsage.evaluation.tuning import Trial, build_baselines
 

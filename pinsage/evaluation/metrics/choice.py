@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Literal
 
-ChooseBy = Literal["hit_rate", "mrr", "both"]
-BOTH = "geometric_mean"
+from pinsage.config import ChooseBy
 
 
 def choice_score(choose_by: ChooseBy, hit_rate: float, mrr: float) -> float:
