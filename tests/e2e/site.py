@@ -20,6 +20,7 @@ import httpx
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas import filters
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -44,6 +45,7 @@ HASTY = {
     "PREFECT_WORKER_HEARTBEAT_SECONDS": "10",
 }
 SILENCE = 35  # seconds; hearts beat every 30, which Prefect takes no shorter
+PATIENCE = 600  # seconds until what has not happened never will, on a machine with much else to do
 
 
 class Site:
@@ -94,26 +96,26 @@ class Site:
         by_time = FlowRunSort.EXPECTED_START_TIME_ASC
         return self.client.read_flow_runs(flow_filter=named, sort=by_time, limit=200)
 
-    def finished(self, run: FlowRun, seconds: float = 240) -> FlowRun:
+    def finished(self, run: FlowRun) -> FlowRun:
         """Wait until a run is over."""
 
         def is_over() -> bool:
             state = self.client.read_flow_run(run.id).state
             return state is not None and state.is_final()
 
-        self.until(is_over, seconds, f"the end of {run.name}")
+        self.until(is_over, f"the end of {run.name}")
         return self.client.read_flow_run(run.id)
 
-    def until(self, question: Callable[[], Answer | None], seconds: float, what: str) -> Answer:
+    def until(self, question: Callable[[], Answer | None], what: str) -> Answer:
         """Ask until there is an answer; an AssertionError with the workers' logs after that."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while not (answer := question()):
             if time.monotonic() > deadline:
                 tails = (
                     f"--- {log.name}\n" + log.read_text(errors="replace")[-3000:]
                     for log in sorted(self.children.logs.glob("worker-*.log"))
                 )
-                raise AssertionError(f"{what}: not within {seconds:.0f} s\n" + "\n".join(tails))
+                raise AssertionError(f"{what}: not within {PATIENCE} s\n" + "\n".join(tails))
             time.sleep(0.5)
         return answer
 
@@ -132,6 +134,15 @@ class Site:
             for name in (LOST, FAILED):
                 for each in self.client.read_automations_by_name(name):
                     self.client.delete_automation(each.id)
+
+    @contextmanager
+    def scheduled(self, deployment: UUID, schedule: DeploymentScheduleCreate) -> Iterator[None]:
+        """Give a deployment a schedule while the block runs: the next test has its own."""
+        [added] = self.client.create_deployment_schedules(deployment, [schedule])
+        try:
+            yield
+        finally:
+            self.client.delete_deployment_schedule(deployment, added.id)
 
     def artifacts(self, run: FlowRun) -> dict[str, Any]:
         """What a run shows, by key."""

@@ -76,7 +76,7 @@ def here(folder: Path, alarms: Receiver) -> Iterator[Site]:
     with site(folder, f"{alarms.url}/alarm") as up:
         for pool in ("cpu", "gpu"):
             up.start_worker(pool)
-        up.until(lambda: all(online(up, pool) for pool in ("cpu", "gpu")), 60, "both workers")
+        up.until(lambda: all(online(up, pool) for pool in ("cpu", "gpu")), "both workers")
         yield up
 
 
@@ -84,7 +84,7 @@ def here(folder: Path, alarms: Receiver) -> Iterator[Site]:
 def first(here: Site, make: Callable[..., dict[str, Any]], folder: Path) -> tuple[Night, FlowRun]:
     """The first night, and one more that was started beside it."""
     run = here.trigger("nightly", make())
-    here.until(lambda: state(here, run) in ("PENDING", "RUNNING"), 60, "the first night's start")
+    here.until(lambda: state(here, run) in ("PENDING", "RUNNING"), "the first night's start")
     second = here.trigger("nightly", make())
     beside = here.finished(second)
     return night(here, run, folder), beside
@@ -127,20 +127,20 @@ def lose(here: Site, run: FlowRun, alarms: Receiver) -> Lost:
         found = here.runs("train")[before:]
         return len(found) == number and "training-progress" in here.artifacts(found[-1])
 
-    here.until(lambda: training(1), 120, "the training's first epoch")
+    here.until(lambda: training(1), "the training's first epoch")
     assert len(here.kill_worker("gpu")) >= 2  # the worker, and the run's own process
     here.start_worker("gpu")  # as systemd would
-    here.until(lambda: training(2), 180, "the training's second attempt")
+    here.until(lambda: training(2), "the training's second attempt")
     for pool in ("gpu", "cpu"):
         assert len(here.kill_worker(pool)) >= 2
-    ended = here.finished(run, 180)
-    trainings = [here.finished(each, 180) for each in here.runs("train")[before:]]
+    ended = here.finished(run)
+    trainings = [here.finished(each) for each in here.runs("train")[before:]]
     limit = here.client.read_global_concurrency_limit_by_name(slot_of(here))
 
     def told() -> list[str]:
         return [each.body for each in alarms.told if f"/runs/flow-run/{run.id}" in each.body]
 
-    return Lost(trainings, ended, limit.active_slots, here.until(told, 30, "the webhook's call"))
+    return Lost(trainings, ended, limit.active_slots, here.until(told, "the webhook's call"))
 
 
 def test_both_nights_complete_and_publish_a_version_each(
@@ -266,19 +266,18 @@ def test_a_schedule_fires_by_itself_and_a_backlog_runs_once(
     fast = DeploymentScheduleCreate(
         schedule=every, active=True, max_scheduled_runs=5, parameters=make(), slug="test"
     )
-    [schedule] = here.client.create_deployment_schedules(nightly, [fast])
 
     def new(*states: str) -> list[FlowRun]:
         found = [run for run in here.runs("nightly") if run.id not in before]
         return [run for run in found if run.state and run.state.name in states]
 
-    here.until(lambda: len(new("Late")) >= 3, 90, "three late runs while no worker listens")
-    backlog = {run.id for run in new("Late")}
-    for pool in ("gpu", "cpu"):
-        here.start_worker(pool)
-    here.until(lambda: new("Completed"), 120, "the end of a scheduled run")
-    here.client.delete_deployment_schedule(nightly, schedule.id)
-    here.until(lambda: not new("Pending", "Running"), 120, "the end of what else was started")
+    with here.scheduled(nightly, fast):
+        here.until(lambda: len(new("Late")) >= 3, "three late runs while no worker listens")
+        backlog = {run.id for run in new("Late")}
+        for pool in ("gpu", "cpu"):
+            here.start_worker(pool)
+        here.until(lambda: new("Completed"), "the end of a scheduled run")
+    here.until(lambda: not new("Pending", "Running"), "the end of what else was started")
     caught_up = [
         str(run.state.name) for run in here.runs("nightly") if run.id in backlog and run.state
     ]
@@ -301,14 +300,13 @@ def test_a_cron_line_starts_a_night_at_the_minute(
         parameters=make(),
         slug="minutely",
     )
-    [schedule] = here.client.create_deployment_schedules(nightly, [minutely])
 
     def ended() -> list[FlowRun]:
         found = [run for run in here.runs("nightly") if run.id not in before]
         return [run for run in found if run.state and run.state.is_completed()]
 
-    here.until(ended, 180, "the end of a night that the cron line started")
-    here.client.delete_deployment_schedule(nightly, schedule.id)
+    with here.scheduled(nightly, minutely):
+        here.until(ended, "the end of a night that the cron line started")
     [first, *_] = ended()
     assert first.auto_scheduled
     assert first.expected_start_time is not None
@@ -330,8 +328,8 @@ def test_a_night_that_asks_keeps_its_place_and_goes_on_with_the_answer(
     parameters = make(index={"kind": "hnsw", "hnsw_links": 8})
     parameters["config"]["gate"]["approval"] = True
     run = here.trigger("nightly", parameters)
-    asking = here.until(lambda: asking_below(here, run), 90, "the question")
-    form = here.until(lambda: form_of(here, asking), 30, "the form")
+    asking = here.until(lambda: asking_below(here, run), "the question")
+    form = here.until(lambda: form_of(here, asking), "the form")
     assert (state(here, asking), state(here, run)) == ("PAUSED", "RUNNING")
     assert here.client.read_global_concurrency_limit_by_name(slot_of(here)).active_slots == 1
     assert set(form["properties"]) == {"promote", "why", "who"}

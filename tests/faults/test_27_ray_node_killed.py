@@ -41,21 +41,28 @@ def cluster() -> Iterator[Any]:
 
 
 class Killer(threading.Thread):
-    """Does something once when the first part of a layer is there."""
+    """Does something once when the first part of a layer is there, while the block runs."""
 
     def __init__(self, job: Job, layer: int, kill: Callable[[], None]) -> None:
         super().__init__(daemon=True)
         self._job, self._layer, self._kill = job, layer, kill
+        self._over = threading.Event()
         self.finished_before: int | None = None
 
+    def __enter__(self) -> Killer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
     def run(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        while not self._over.wait(0.002):
             if self.count(self._layer):
                 self._kill()
                 self.finished_before = self.count(LAYERS)
                 return
-            time.sleep(0.002)
 
     def count(self, layer: int) -> int:
         return len(list(self._job.scratch.glob(f"*/layer-{layer}-*.npy")))
@@ -84,8 +91,7 @@ def busy_worker(raylet: int) -> int:
 def test_a_node_is_killed(case: Case, cluster: Any, tmp_path: Path, layer: int) -> None:
     victim = max(cluster.worker_nodes, key=lambda node: node.node_ip_address)
     killer = Killer(case.job, layer, lambda: os.kill(raylet_of(victim), signal.SIGKILL))
-    with connected(cluster.address) as ray:
-        killer.start()
+    with connected(cluster.address) as ray, killer:
         found = embedded(RayEngine(), case.job, tmp_path / "out", **SETTINGS)
         dead = [node["NodeManagerAddress"] for node in ray.nodes() if not node["Alive"]]
     assert killer.finished_before is not None
@@ -103,8 +109,7 @@ def test_worker_processes_are_killed(case: Case, cluster: Any, tmp_path: Path) -
             os.kill(killed[-1], signal.SIGKILL)
 
     killer = Killer(case.job, 1, kill)
-    with connected(cluster.address):
-        killer.start()
+    with connected(cluster.address), killer:
         found = embedded(RayEngine(), case.job, tmp_path / "out", **SETTINGS)
     assert killer.finished_before is not None
     assert killer.finished_before < PARTS, "it was over before workers were killed"
