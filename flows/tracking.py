@@ -158,14 +158,14 @@ class TrackedRun:
         self,
         method: str,
         settings: Mapping[str, Any],
-        hit_rate: float | None,
+        score: float | None,
         tags: Mapping[str, str],
     ) -> None:
         """Record a choice of settings of a method and, where it has one, its validation score."""
-        score = {} if hit_rate is None else {"valid_hit_rate": hit_rate}
+        scored = {} if score is None else {"valid_score": score}
         self.write(
             params=records.flat_parameters(settings),
-            metrics=records.numbers(score),
+            metrics=records.numbers(scored),
             tags={"method": method, **tags},
         )
 

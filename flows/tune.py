@@ -66,7 +66,7 @@ def tune_baselines(run: Run, data: Data, built: Artifact, trials: int) -> Artifa
     for number, trial in enumerate(tuning.read_baselines(tuned), start=1):
         with run.tracker.stage(f"{trial.baseline}, {number}") as tracked:
             chosen = {"chosen": str(trial.chosen).lower()}
-            tracked.trial(trial.baseline, trial.settings, trial.hit_rate, chosen)
+            tracked.trial(trial.baseline, trial.settings, trial.score, chosen)
     return tuned
 
 

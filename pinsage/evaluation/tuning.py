@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 class Trial:
     """A baseline's settings, and their hit-rate and MRR on the pairs they were chosen on.
 
+    `score` is which of the two decided, or what of both.
     `seconds` is what building and ranking took; settings that share a training share the one that
     the first of them paid for.
     """
@@ -46,6 +47,7 @@ class Trial:
     settings: Settings
     hit_rate: float
     mrr: float
+    score: float
     seconds: float
     chosen: bool
 
@@ -74,15 +76,12 @@ class Judge:
         k = headline_k(usable_ks(config.ks, num_items))
         return cls(valid.take(order), num_items, k, config.block, choose_by)
 
-    def measure(self, scorer: Scorer) -> tuple[float, float]:
-        """Hit-rate@K and MRR of a scorer; NaN without pairs."""
+    def measure(self, scorer: Scorer) -> tuple[float, float, float]:
+        """Hit-rate@K and MRR of a scorer, and which decides; NaN without pairs."""
         query, positive = self.pairs.query_row, self.pairs.positive_row
         ranks = rank_pairs(scorer, query, positive, self.num_items, self.block)
-        return hit_rate(ranks, self.k), mean_reciprocal_rank(ranks)
-
-    def score(self, trial: Trial) -> float:
-        """What decides."""
-        return choice_score(self.choose_by, trial.hit_rate, trial.mrr)
+        rate, mrr = hit_rate(ranks, self.k), mean_reciprocal_rank(ranks)
+        return rate, mrr, choice_score(self.choose_by, rate, mrr)
 
 
 def build_baselines(
@@ -131,7 +130,7 @@ def _tune(
     trials = [winner]
     for scorer, trial in candidates:
         trials.append(trial)
-        if judge.score(trial) > judge.score(winner):
+        if trial.score > winner.score:
             best, winner = scorer, trial
     return best, [replace(trial, chosen=trial is winner) for trial in trials]
 
@@ -139,10 +138,10 @@ def _tune(
 def _try(name: str, build: Build, settings: Settings, judge: Judge) -> tuple[TunedScorer, Trial]:
     start = time.monotonic()
     scorer = build(settings)
-    rate, mrr = judge.measure(scorer)
+    rate, mrr, score = judge.measure(scorer)
     seconds = round(time.monotonic() - start, 3)
     shown = ", ".join(f"{key} {value}" for key, value in scorer.settings.items())
     _log.info(
         "%s (%s): hit-rate@%d %.4f, MRR %.4f in %.1f s", name, shown, judge.k, rate, mrr, seconds
     )
-    return scorer, Trial(name, dict(scorer.settings), rate, mrr, seconds, chosen=False)
+    return scorer, Trial(name, dict(scorer.settings), rate, mrr, score, seconds, chosen=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -69,6 +70,9 @@ def train_part(
     device: torch.device,
 ) -> Facts:
     """Train with a team. Its leader writes and reports, and returns the facts."""
+    # PyG's loaders refer to themselves, and so keep the catalog of the training before; among the
+    # many objects of a flow Python may not look for such for hours.
+    gc.collect()
     torch.set_num_threads(config.training.threads)
     parts = sources.parts
     whole, neighbourhoods = BipartiteGraph.open(sources.graph), Neighbourhoods.open(sources.table)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pinsage.config_text import profile
+from pinsage.evaluation.metrics import CHOICE_NAMES
 from pinsage.evaluation.tuning import MOST_PAIRS, Trial
 from pinsage.report.evidence import MODEL
 from pinsage.report.figures.style import (
@@ -41,21 +42,26 @@ def write_outcome(
 ) -> Facts:
     """Write best.toml, table.md, trials.json and history.png; returns the best's numbers."""
     budget = len(tried)
-    (out / PROFILE).write_text(best_profile(best, budget), encoding="utf-8")
+    measure = _measure(space)
+    (out / PROFILE).write_text(best_profile(best, budget, measure), encoding="utf-8")
     (out / TABLE).write_text(to_markdown(space, tried, best, baselines), encoding="utf-8")
     (out / TRIALS).write_text(json.dumps([asdict(each) for each in tried], indent=2))
-    png(history_figure(tried, baselines), out / FIGURE)
-    return {"num_trials": budget, "best_trial": best.number, "best_hit_rate": best.value}
+    png(history_figure(tried, baselines, measure), out / FIGURE)
+    return {"num_trials": budget, "best_trial": best.number, "best_score": best.value}
 
 
-def best_profile(best: Tried, budget: int) -> str:
+def _measure(space: Space) -> str:
+    return CHOICE_NAMES[space.base.training.choose_by]
+
+
+def best_profile(best: Tried, budget: int, measure: str) -> str:
     """The best settings, to be laid over the files that were tuned.
 
     `evaluation.trials` is the budget, so that the baselines of a run with the profile are tuned
     with as many settings as the model was.
     """
     comment = (
-        f"Trial {best.number}, the best of {budget} on validation: hit-rate "
+        f"Trial {best.number}, the best of {budget} on validation: {measure} "
         f"{best.value:.4f}. Lay this over the files that were tuned: "
         f"pinsage run --config FILE --config THIS. The baselines of such a run have the same "
         f"budget."
@@ -83,7 +89,7 @@ def _methods(
         f"{space.base.training.validation_pairs:,} validation pairs, a baseline on at most "
         f"{MOST_PAIRS:,}, so that close numbers are no verdict.\n"
     )
-    yield "| method | hit-rate | settings tried | time | best settings |"
+    yield f"| method | {_measure(space)} | settings tried | time | best settings |"
     yield "|---|--:|--:|--:|---|"
     seconds = sum(each.seconds for each in tried)
     yield _method_row(f"**{MODEL}**", best.value, len(tried), seconds, best.settings)
@@ -91,7 +97,7 @@ def _methods(
         mine = [trial for trial in baselines if trial.baseline == name]
         [winner] = [trial for trial in mine if trial.chosen]
         took = sum(trial.seconds for trial in mine)
-        yield _method_row(name, winner.hit_rate, len(mine), took, winner.settings)
+        yield _method_row(name, winner.score, len(mine), took, winner.settings)
 
 
 def _method_row(
@@ -104,7 +110,7 @@ def _method_row(
 def _trials(space: Space, tried: Sequence[Tried]) -> Iterator[str]:
     keys = [setting.key for setting in space.settings]
     yield f"## The best {min(_SHOWN, len(tried))} trials, and what they were started from\n"
-    yield f"| trial | hit-rate | {' | '.join(keys)} | epochs | state |"
+    yield f"| trial | {_measure(space)} | {' | '.join(keys)} | epochs | state |"
     yield f"|---|--:|{'--:|' * len(keys)}--:|---|"
     base = [str(value_of(space.base, key)) for key in keys]
     yield f"| base | | {' | '.join(base)} | | |"
@@ -118,8 +124,8 @@ def _trials(space: Space, tried: Sequence[Tried]) -> Iterator[str]:
         )
 
 
-def history_figure(tried: Sequence[Tried], baselines: Sequence[Trial]) -> Figure:
-    """Every trial's validation hit-rate, the best so far, and the best baseline as a line.
+def history_figure(tried: Sequence[Tried], baselines: Sequence[Trial], measure: str) -> Figure:
+    """Every trial's score on validation, the best so far, and the best baseline as a line.
 
     A trial that was given up is hollow, at the best of its epochs. Raises MissingExtraError
     without matplotlib.
@@ -136,17 +142,18 @@ def history_figure(tried: Sequence[Tried], baselines: Sequence[Trial]) -> Figure
         range(1, len(tried) + 1), _best_so_far(tried), where="post", color=ACCENT, linewidth=2
     )
     if baselines:
-        rival = max(baselines, key=lambda trial: trial.hit_rate)
-        rates.append(rival.hit_rate)
-        axes.axhline(rival.hit_rate, color=SOFT, linewidth=1.0, linestyle=":")
+        rival = max(baselines, key=lambda trial: trial.score)
+        rates.append(rival.score)
+        axes.axhline(rival.score, color=SOFT, linewidth=1.0, linestyle=":")
         axes.annotate(
-            f"best baseline, {rival.baseline}", (1, rival.hit_rate), xytext=(0, 4),
+            f"best baseline, {rival.baseline}", (1, rival.score), xytext=(0, 4),
             textcoords="offset points", fontsize=9, color=INK,
         )  # fmt: skip
     axes.set(xlabel="trial", ylim=(0, limit_of(max(rates, default=0.5))))
     axes.locator_params(axis="x", integer=True)
-    as_percent(axes.yaxis)
-    heading(axes, "Validation hit-rate of each trial, and the best so far")
+    if measure == CHOICE_NAMES["hit_rate"]:
+        as_percent(axes.yaxis)
+    heading(axes, f"Validation score of each trial ({measure}), and the best so far")
     tidy(axes)
     return figure
 

@@ -62,7 +62,11 @@ def tune_baselines(
     return store.stage(
         "tune-baselines",
         build,
-        settings={**budget.model_dump(mode="json"), "seed": config.seed},
+        settings={
+            **budget.model_dump(mode="json"),
+            "choose_by": config.training.choose_by,
+            "seed": config.seed,
+        },
         inputs={"split": parts.digest(*_SEEN), "graph": built.digest()},
         code=("pinsage.content", "pinsage.data.pairs", "pinsage.evaluation", "pinsage.graph"),
     )
@@ -87,7 +91,11 @@ def conclude(
     concluded = store.stage(
         "tuning",
         build,
-        settings={"trials": [asdict(each) for each in tried], "ks": space.base.evaluation.ks},
+        settings={
+            "trials": [asdict(each) for each in tried],
+            "choose_by": space.base.training.choose_by,
+            "ks": space.base.evaluation.ks,
+        },
         inputs={"baselines": baselines.digest()},
         code=("pinsage.tuning", "pinsage.report", "pinsage.config_text"),
     )
@@ -105,6 +113,6 @@ def _write_baselines(config: Config, parts: Path, graph: Path, out: Path) -> Fac
     built = all_interactions(config, parts, BipartiteGraph.open(graph))
     evidence = training_evidence(config, parts, built, read_items(parts))
     valid, _ = read_pairs(parts, "valid", built.num_items)
-    _, trials = build_baselines(evidence, valid, config.evaluation)
+    _, trials = build_baselines(evidence, valid, config.evaluation, config.training.choose_by)
     (out / TRIALS).write_text(json.dumps([asdict(trial) for trial in trials], indent=2))
-    return {trial.baseline: trial.hit_rate for trial in trials if trial.chosen}
+    return {trial.baseline: trial.score for trial in trials if trial.chosen}

@@ -31,7 +31,7 @@ class Outcome:
     @property
     def note(self) -> str:
         """In a few words."""
-        return f"hit-rate {self.score:.4f}" if self.score is not None else self.reason
+        return f"score {self.score:.4f}" if self.score is not None else self.reason
 
 
 def run_attempt(
@@ -44,12 +44,13 @@ def run_attempt(
 ) -> Outcome:
     """Train with an attempt's settings and tell the study what came of it.
 
-    The score is the hit-rate at the headline K on validation, of the epoch that is chosen. A
+    The score is what `training.choose_by` names, on validation, of the epoch that is chosen. A
     trial that is pruned leaves nothing in the store; settings that cannot be trained with count as
     tried. Any other exception leaves the trial to be tried again.
     """
     config, started = attempt.config, time.monotonic()
-    metric = headline(attempt, int(parts.facts["num_items"]))
+    headline = headline_metric(usable_ks(config.evaluation.ks, int(parts.facts["num_items"])))
+    metric = config.training.choosing_metric(headline)
 
     def after_epoch(report: EpochReport) -> None:
         on_epoch(report)
@@ -72,8 +73,3 @@ def run_attempt(
     score, seconds = float(trained.facts[f"best_{metric}"]), trained.manifest.seconds
     study.complete(attempt, score, epochs=int(trained.facts["epochs"]), seconds=seconds)
     return Outcome("complete", score, trained, seconds)
-
-
-def headline(attempt: Attempt, num_items: int) -> str:
-    """The metric that decides: `hit_rate_<K>`."""
-    return headline_metric(usable_ks(attempt.config.evaluation.ks, num_items))

@@ -126,7 +126,7 @@ def test_a_run_with_the_profile_finds_the_model_that_was_chosen(
         split.rmdir()  # made anew, with its test period
         trained = train(profile_over_base(tuned, tmp_path))
     assert trained.reused
-    assert trained.facts["best_hit_rate_10"] == tuned.concluded.facts["best_hit_rate"]
+    assert trained.facts["best_hit_rate_10"] == tuned.concluded.facts["best_score"]
 
 
 def test_every_trial_is_a_nested_run_with_its_settings_and_score(tuned: Tuned) -> None:
@@ -137,7 +137,7 @@ def test_every_trial_is_a_nested_run_with_its_settings_and_score(tuned: Tuned) -
         assert run.data.tags["method"] == "PinSage"
         assert run.data.tags["state"] == "complete"
         assert "training.learning_rate" in run.data.params
-        assert 0.0 <= run.data.metrics["valid_hit_rate"] <= 1.0
+        assert 0.0 <= run.data.metrics["valid_score"] <= 1.0
         assert "valid_hit_rate_10" in run.data.metrics  # the curve
     ease = [run for run in tuned.children.values() if run.data.tags.get("method") == "EASE"]
     assert len(ease) == TRIALS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from pinsage.graph.bipartite import BipartiteGraph
 from pinsage.inference.local import embed_trained
 from pinsage.model.io import load_model
 from pinsage.store import Artifact, Store, Workspace
+from pinsage.training.loader import PairLoader
 from pinsage.training.pairs import training_pairs
 from pinsage.training.stage import pick_device, write_trained
 
@@ -55,6 +57,20 @@ def test_the_mrr_chooses_the_epoch_where_it_is_asked_to(
     best = max(history, key=lambda report: report["metrics"]["mrr"])
     assert trained.facts["best_epoch"] == best["epoch"]
     assert trained.facts["best_mrr"] == best["metrics"]["mrr"]
+
+
+def test_a_training_does_not_keep_the_catalog_of_the_one_before(
+    tiny_run: SimpleNamespace, tmp_path: Path
+) -> None:
+    gc.collect()
+    gc.disable()  # as good as in a process with millions of objects
+    try:
+        for seed in range(3):
+            train_again(tiny_run, tmp_path, learning_rate=1e-3 * (seed + 1))
+        loaders = [each for each in gc.get_objects() if type(each) is PairLoader]
+    finally:
+        gc.enable()
+    assert len(loaders) == 1
 
 
 def test_both_choose_the_epoch_where_they_are_asked_to(

@@ -45,6 +45,17 @@ def test_a_training_that_the_store_has_is_not_done_again_but_its_epochs_are_told
     assert outcome.score == max(told.values()) == tiny_run.train.facts["best_hit_rate_10"]
 
 
+def test_a_trial_is_scored_by_what_chooses_the_epoch(tiny_run: SimpleNamespace, root: Path) -> None:
+    config = changed(tiny_run.config, {"training.choose_by": "both"})
+    with study_of(Space.of(config), Store(root), tiny_run.split) as study:
+        attempt = next(iter(study.attempts(1)))
+        outcome = run_attempt(study, attempt, Store(root), tiny_run.split, tiny_run.graph)
+    assert outcome.trained is not None
+    facts = outcome.trained.facts
+    root_of_product = (facts["best_hit_rate_10"] * facts["best_mrr"]) ** 0.5
+    assert outcome.score == pytest.approx(root_of_product)
+
+
 def test_settings_that_cannot_be_trained_with_do_not_end_the_study(
     tiny_run: SimpleNamespace, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ Of single pairs: hit-rate and reciprocal rank, as functions of the positives' ra
 the two settings are chosen by. Of lists: coverage, Gini, novelty and intra-list distance.
 """
 
-from pinsage.evaluation.metrics.choice import choice_score
+from pinsage.evaluation.metrics.choice import CHOICE_NAMES, choice_score
 from pinsage.evaluation.metrics.coverage import coverage
 from pinsage.evaluation.metrics.cutoffs import (
     headline_k,
@@ -24,6 +24,7 @@ from pinsage.evaluation.metrics.reciprocal_rank import (
 )
 
 __all__ = [
+    "CHOICE_NAMES",
     "PairValues",
     "Ranks",
     "choice_score",

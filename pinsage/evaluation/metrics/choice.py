@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import sqrt
 
 from pinsage.config import ChooseBy
+
+CHOICE_NAMES: Mapping[ChooseBy, str] = {
+    "hit_rate": "hit-rate",
+    "mrr": "MRR",
+    "both": "√(hit-rate × MRR)",
+}
 
 
 def choice_score(choose_by: ChooseBy, hit_rate: float, mrr: float) -> float:
