@@ -4,8 +4,8 @@
 
 Each variant is a process of one thread, counted in CPU time; one at a time, because plain PyG takes
 11 GB at the default size, and all of them twice, so that a change of the machine's load shows. All
-have the same allocator settings but the row that says otherwise. DGL needs an environment of its
-own, whose interpreter `--dgl-python` names (benchmarks/README.md).
+have the same allocator settings but the row with none, as the pipeline. DGL needs an environment
+of its own, whose interpreter `--dgl-python` names (benchmarks/README.md).
 `--paper` is the paper's own iteration instead, on a GPU in earnest, on a CPU as an exercise.
 """
 
@@ -34,7 +34,7 @@ _ALLOCATOR = {
 _OURS: dict[str, tuple[str, dict[str, str]]] = {
     "float32": ("float32", _ALLOCATOR),
     "bfloat16": ("bfloat16", _ALLOCATOR),
-    "float32, glibc as shipped": ("float32", {}),
+    "float32, as the pipeline": ("float32", {}),
     "float32, a vector an item": ("ids", _ALLOCATOR),
     "plain PyG": ("pyg", _ALLOCATOR),
 }

@@ -27,7 +27,9 @@ from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.launch import Sources, train_in_processes
 from pinsage.training.loader import PairLoader
 from pinsage.training.loop import EpochReport, Trainer
+from pinsage.training.memory import kept_memory
 from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
+from pinsage.training.objective import keep_few_products
 from pinsage.training.origin import Origin
 from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.queries import QueryLoader
@@ -74,6 +76,7 @@ def train_part(
     # many objects of a flow Python may not look for such for hours.
     gc.collect()
     torch.set_num_threads(config.training.threads)
+    keep_few_products()
     parts = sources.parts
     whole, neighbourhoods = BipartiteGraph.open(sources.graph), Neighbourhoods.open(sources.table)
     model, features = build_model(config, parts, whole, neighbourhoods)
@@ -93,7 +96,8 @@ def train_part(
         is_warm=kept is not None,
         team=team,
     )
-    trainer.fit(on_epoch if team.leads else None)
+    with kept_memory():
+        trainer.fit(on_epoch if team.leads else None)
     if not team.leads:
         return {}
     warm = {} if kept is None else {"warm_items": kept}
