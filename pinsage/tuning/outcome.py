@@ -153,7 +153,7 @@ def history_figure(tried: Sequence[Tried], baselines: Sequence[Trial], measure: 
     axes.locator_params(axis="x", integer=True)
     if measure == CHOICE_NAMES["hit_rate"]:
         as_percent(axes.yaxis)
-    heading(axes, f"Validation score of each trial ({measure}), and the best so far")
+    heading(axes, f"{measure} on validation, trial by trial")
     tidy(axes)
     return figure
 

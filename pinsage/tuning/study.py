@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Tried:
-    """A finished trial. `value` is the best validation hit-rate; of a failed one there is none."""
+    """A finished trial. `value` is its score on validation; of a failed one there is none."""
 
     number: int
     state: State

@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pytest
 
 from pinsage.ablation.comparison import Comparison, common_users
+from pinsage.ablation.figure import ablation_figure
 from pinsage.ablation.table import Cost, to_markdown, to_rows
 from pinsage.ablation.variants import Plan
 from pinsage.config import Config, changed
 from pinsage.errors import ArtifactError
 from pinsage.evaluation.bootstrap import draw_users
+from tests.report.cut_off import cut_off
 
 NUM_ITEMS, NUM_USERS, NUM_PAIRS, SEEDS = 40, 12, 90, 3
 ROWS = ("max pooling", "PinSage")
@@ -142,3 +144,20 @@ def test_other_settings_of_the_bootstrap_are_used(
     found = Comparison.of(ranks, users, reference="PinSage", config=config, num_items=NUM_ITEMS)
     assert found.headline == "hit_rate_3"
     assert found.estimates.confidence == 0.6
+
+
+def test_no_text_of_the_figure_of_all_rows_is_cut_off(
+    users: npt.NDArray[np.int32], tiny_config: Config
+) -> None:
+    plan = Plan.of(tiny_config, seeds=SEEDS)
+    rng = np.random.default_rng(3)
+    ranks = {
+        row.name: [rng.integers(1, NUM_ITEMS, NUM_PAIRS).astype(float) for _ in range(SEEDS)]
+        for row in plan.variants
+    }
+    found = Comparison.of(
+        ranks, users, reference="PinSage", config=tiny_config, num_items=NUM_ITEMS
+    )
+    figure = ablation_figure(plan, found, "Validation")
+    assert len(figure.axes) > 1
+    assert cut_off(figure) == []

@@ -16,6 +16,7 @@ from pinsage.report.figures.accuracy import hit_rate_figure, mrr_figure
 from pinsage.report.figures.training import training_figure
 from pinsage.report.findings import Findings
 from pinsage.report.stage import draw
+from tests.report.cut_off import cut_off
 
 if TYPE_CHECKING:
     from tests.report.conftest import MakeInputs
@@ -126,3 +127,8 @@ def test_every_colour_of_a_figure_has_a_value_in_both_schemes() -> None:
         assert f"--{name}:" in light
         assert f"--{name}:" in dark
         assert f"--{name}: {colour}" in light  # the image and the light page look the same
+
+
+def test_no_text_of_a_figure_is_cut_off(found: Findings) -> None:
+    for figure in draw(found).values():
+        assert cut_off(figure) == []
