@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 # mallopt(3): parameters, and what they are kept at
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-_KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: 2**31 - 1}
+_KEPT = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}  # no block apart, and no end cut off
 # what glibc comes to by itself in a process that has freed large blocks
 _USUAL = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 
