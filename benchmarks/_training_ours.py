@@ -29,9 +29,9 @@ from pinsage.graph.neighbourhoods import Neighbourhoods
 from pinsage.model.features import FeatureSpec
 from pinsage.model.pinsage import Nodes, PinSage
 from pinsage.training.loader import PairLoader
-from pinsage.training.memory import kept_memory
+from pinsage.training.memory import keep_few_products, kept_memory
 from pinsage.training.negatives import SharedNegatives
-from pinsage.training.objective import autocast, keep_few_products, loss_of
+from pinsage.training.objective import autocast, loss_of
 from pinsage.training.pairs import TrainingPairs
 from pinsage.training.sampler import NeighbourhoodSampler
 

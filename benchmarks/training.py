@@ -38,7 +38,9 @@ _OURS: dict[str, tuple[str, dict[str, str]]] = {
     "float32, a vector an item": ("ids", _ALLOCATOR),
     "plain PyG": ("pyg", _ALLOCATOR),
 }
-_BESIDE_THE_FLOOR = tuple(_OURS)[:4]
+_BESIDE_THE_FLOOR = tuple(
+    name for name, (variant, _) in _OURS.items() if variant in ("float32", "bfloat16")
+)
 
 
 class Found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -28,16 +27,6 @@ Query = Callable[[Tensor], Tensor]
 def autocast(device: torch.device, precision: Literal["float32", "bfloat16"]) -> torch.autocast:
     """The context in which the model runs: matrix products in `precision`, weights as they are."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def keep_few_products() -> None:
-    """Bound what oneDNN, which multiplies bfloat16 on a CPU, keeps of products it has prepared.
-
-    By itself it keeps 1,024 of them, by shape. No two minibatches have the same shapes, so they are
-    of no use, and lie between the tensors of later steps: the heap grows by gigabytes. It asks for
-    the bound once, with the first product of the process; who runs training may have set another.
-    """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16")  # inference needs fewer
 
 
 def loss_of(

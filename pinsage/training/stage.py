@@ -27,9 +27,8 @@ from pinsage.training.checkpoint import Checkpoints
 from pinsage.training.launch import Sources, train_in_processes
 from pinsage.training.loader import PairLoader
 from pinsage.training.loop import EpochReport, Trainer
-from pinsage.training.memory import kept_memory
+from pinsage.training.memory import keep_few_products, kept_memory
 from pinsage.training.negatives import HardNegatives, PositiveSets, SharedNegatives
-from pinsage.training.objective import keep_few_products
 from pinsage.training.origin import Origin
 from pinsage.training.pairs import TrainingPairs, sub_graph, training_pairs
 from pinsage.training.queries import QueryLoader

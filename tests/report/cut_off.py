@@ -20,14 +20,10 @@ def cut_off(figure: Figure) -> list[str]:
         for axis in (axes.xaxis, axes.yaxis)
         for label in (*axis.get_majorticklabels(), *axis.get_minorticklabels())
     }  # matplotlib keeps some beyond the end of the axis, and does not draw them
-    shown = [
-        text
-        for text in figure.findobj(Text)
-        if text.get_visible() and text.get_text() and text not in along
-    ]
-    extents = {text.get_text(): text.get_window_extent() for text in shown}
+    texts = (text for text in figure.findobj(Text) if text.get_visible() and text not in along)
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text()]
     return [
         text
-        for text, box in extents.items()
+        for text, box in boxes
         if box.x0 < edge.x0 or box.x1 > edge.x1 or box.y0 < edge.y0 or box.y1 > edge.y1
     ]
